@@ -1,0 +1,56 @@
+# `make repro` and `make test` each work as the first command on a fresh clone: python3 (>= 3.11), make, git.
+PYTHON ?= python3
+VENV := .venv
+READY := $(VENV)/.ready
+
+# Stages and tests call `wyk`, `papermill` and `python` of this environment, without activating it.
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+# Two processes on two cores; more threads inside each would only wait for one another.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: env data repro test lint lab bench lock clean
+
+env: $(READY)
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "wyk needs Python 3.11 or newer; choose one with: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet -r requirements.lock
+	$(VENV)/bin/python -m pip install --quiet --no-deps -e .
+	@touch $@
+
+# Downloads the third-party data sets, or copies them: make data FROM=folder
+data: env
+	python -m wyk.datasets $(if $(FROM),--from "$(FROM)")
+
+# The `quick` experiment, from data to figures. Other experiments: .venv/bin/dvc repro --glob '*@NAME*'
+repro: env
+	dvc repro --glob '*@quick*'
+
+lint: env
+	ruff check .
+	ruff format --check .
+	nbstripout --verify notebooks/*.ipynb
+
+test: lint
+	python -m pytest -n 2 --dist loadgroup
+
+lab: env
+	jupyter lab notebooks
+
+bench: env
+	set -e; for bench in tests/benchmarks/bench_*.py; do echo "== $$bench"; python "$$bench"; done
+
+# requirements.lock again, from the direct dependencies in pyproject.toml and nothing else
+lock:
+	set -e; clean=$$(mktemp -d); trap 'rm -rf "$$clean"' EXIT; \
+	$(PYTHON) -m venv "$$clean"; \
+	"$$clean/bin/python" -m pip install --quiet ".[dev]"; \
+	"$$clean/bin/python" -m pip freeze --all --exclude pip --exclude wyk | sed 's/+.*//' > "$$clean/lock"; \
+	mv "$$clean/lock" requirements.lock
+
+# The environment and caches; results in runs/ and figures/ stay
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find wyk tests -name __pycache__ -type d -prune -exec rm -rf {} +

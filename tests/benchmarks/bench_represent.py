@@ -1,0 +1,60 @@
+"""Structures to Wyckoff representations, on one core, against `pyxtal.from_seed` on the same rows.
+
+The rows are MP-20's where `data/` has them, else the embedded prototypes. Prints one JSON object, and writes it
+to `runs/benchmarks/represent.json`.
+"""
+
+import json
+import os
+import random
+import time
+import warnings
+
+os.environ["OMP_NUM_THREADS"] = "1"
+
+from pyxtal import pyxtal
+
+from wyk import paths
+from wyk.datasets import records
+from wyk.readers import parse, represent_record
+from wyk.representation import ANGLE_TOLERANCE, SYMPREC
+
+ROWS = 300
+
+
+def seconds(function, items: list) -> float:
+    """Processor time per item, s: what else runs on the machine counts for little."""
+    start = time.process_time()
+    for item in items:
+        function(item)
+    return (time.process_time() - start) / len(items)
+
+
+def from_seed(structure) -> None:
+    pyxtal().from_seed(structure, tol=SYMPREC, a_tol=ANGLE_TOLERANCE)
+
+
+def main() -> None:
+    warnings.simplefilter("ignore")
+    source = "mp_20_biternary:test"
+    if not (paths.DATA / "mp_20_biternary" / "test.csv.gz").is_file():
+        source = "aflow"
+    rows = random.Random(0).sample(list(records(source)), ROWS if source != "aflow" else 288)
+    structures = [parse(row) for row in rows]
+    represent_record(rows[0])  # load the tables first, on either side
+    from_seed(structures[0])
+    ours, theirs = seconds(represent_record, rows), seconds(from_seed, structures)
+    result = {
+        "source": source,
+        "n": len(rows),
+        "ms_represent": round(1000 * ours, 3),  # from the text of the CIF
+        "ms_pyxtal_from_seed": round(1000 * theirs, 3),  # from a parsed structure
+        "ratio": round(theirs / ours, 1),
+    }
+    print(json.dumps(result))
+    with paths.writing(paths.RUNS / "benchmarks" / "represent.json") as temporary:
+        temporary.write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""What several test modules share."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from wyk.paths import ROOT
+
+TINY = {
+    "train": {"epochs": 2, "evaluate_every": 1},
+    "sample": {"n": 20},
+    "likelihood": {"n": 5, "permutations": 2},
+    "structures": {"n": 2},
+}
+
+
+class Copy:
+    """A copy of the repository in which the commands of a user run, away from the real results."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+        names = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+        for name in filter(None, names.split("\0")):
+            if (ROOT / name).is_file() and not name.startswith((".dvc/store/", "figures/")):
+                (root / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(ROOT / name, root / name)
+        self.run("git", "init", "--quiet")
+        self.run("git", "add", "--all")
+        author = ["-c", "user.name=wyk", "-c", "user.email=wyk@localhost"]
+        self.run("git", *author, "commit", "--quiet", "--no-verify", "-m", "copy")
+
+    def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess:
+        """A command in the copy, with the copy's ``wyk`` and this environment's tools."""
+        environment = os.environ | {
+            "PYTHONPATH": str(self.root),
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "OMP_NUM_THREADS": "1",
+        }
+        result = subprocess.run(
+            command, cwd=self.root, env=environment, capture_output=True, text=True
+        )
+        assert not check or result.returncode == 0, result.stdout + result.stderr
+        return result
+
+    def repro(self, *arguments: str) -> list[str]:
+        """``dvc repro`` of the quick experiment: the stages that ran, in order."""
+        lines = self.run("dvc", "repro", "--glob", "*@quick", *arguments).stdout.splitlines()
+        return [line.split("'")[1] for line in lines if line.startswith("Running stage")]
+
+    def set(self, experiment: str, section: str, **settings) -> None:
+        """Changes settings in the copy's params.yaml."""
+        path = self.root / "params.yaml"
+        content = yaml.safe_load(path.read_text())
+        target = content["experiments"][experiment][section]
+        assert settings.keys() <= target.keys()
+        target.update(settings)
+        path.write_text(yaml.safe_dump(content, sort_keys=False))
+
+
+@pytest.fixture(scope="session")
+def pipeline(tmp_path_factory) -> Copy:
+    """A copy of the repository with a tiny ``quick`` experiment, run from data to figures."""
+    copy = Copy(tmp_path_factory.mktemp("repository"))
+    for section, settings in TINY.items():
+        copy.set("quick", section, **settings)
+    copy.repro()
+    return copy

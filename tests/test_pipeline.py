@@ -1,0 +1,180 @@
+"""dvc.yaml: what depends on what, as written and as DVC runs it."""
+
+import ast
+import json
+import re
+import time
+
+import pytest
+from dvc.repo import Repo
+
+from wyk import params
+from wyk.paths import ROOT
+
+pytestmark = pytest.mark.xdist_group("pipeline")
+
+STAGES = ("represent", "train", "sample", "likelihood", "structures", "evaluate")
+NOTEBOOKS = {"quickstart": "00_quickstart", "dataset": "01_dataset"}
+EXPERIMENTS = ("quick", "biternary_7k", "mp_20_biternary", "mp_20")
+# Reading settings and arguments and finding folders: a change there changes no result.
+PLUMBING = {"cli", "params", "paths", "pool"}
+SHIPPED = {"spacegroups": "wyk/spacegroups.json.gz", "stability": "wyk/reference"}
+
+
+@pytest.fixture(scope="module")
+def stages() -> dict:
+    with Repo(ROOT) as repo:
+        return {stage.addressing: stage for stage in repo.index.stages}
+
+
+def modules(tree: ast.AST) -> set[str]:
+    """The modules of ``wyk`` that a piece of code imports."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module == "wyk":
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("wyk."):
+            found.add(node.module.removeprefix("wyk."))
+    return found
+
+
+def used(names: set[str]) -> set[str]:
+    """Files of ``wyk`` that code which imports these modules runs or reads, plumbing left out."""
+    closed, todo = set(), names - PLUMBING
+    while todo:
+        name = todo.pop()
+        closed.add(name)
+        todo |= modules(ast.parse((ROOT / f"wyk/{name}.py").read_text())) - closed - PLUMBING
+    return {f"wyk/{n}.py" for n in closed} | {SHIPPED[n] for n in closed & SHIPPED.keys()}
+
+
+def dependencies(stage) -> set[str]:
+    return {dep.def_path for dep in stage.deps if dep.def_path != "params.yaml"}
+
+
+def leaves(stage) -> list[str]:
+    return [leaf for dep in stage.deps if dep.def_path == "params.yaml" for leaf in dep.params]
+
+
+def test_every_experiment_has_every_stage(stages):
+    assert tuple(params.load().experiments) == EXPERIMENTS
+    expected = {f"{name}@{e}" for name in (*STAGES, *NOTEBOOKS) for e in EXPERIMENTS}
+    assert {name for name in stages if "@" in name} == expected
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_depends_on_exactly_the_modules_it_uses(stages, name):
+    functions = ast.parse((ROOT / "wyk/cli.py").read_text()).body
+    commands = {f.name: f for f in functions if isinstance(f, ast.FunctionDef)}
+    called = re.findall(r"\bwyk (\w+)", str(stages[f"{name}@quick"].cmd))
+    needed = used(set().union(*(modules(commands[command]) for command in called)))
+    assert {d for d in dependencies(stages[f"{name}@quick"]) if d.startswith("wyk")} == needed
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_a_notebook_depends_on_exactly_the_modules_it_uses(stages, name):
+    path = f"notebooks/{NOTEBOOKS[name]}.ipynb"
+    cells = json.loads((ROOT / path).read_text())["cells"]
+    code = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code")
+    found = {d for d in dependencies(stages[f"{name}@quick"]) if d.startswith("wyk")}
+    assert found == used(modules(ast.parse(code)))
+    assert path in dependencies(stages[f"{name}@quick"])
+
+
+def test_leaves_exist_and_are_the_stages_own(stages):
+    content = params.load().model_dump()
+    for name in STAGES:
+        for experiment in EXPERIMENTS:
+            for leaf in leaves(stages[f"{name}@{experiment}"]):
+                value = content
+                for key in leaf.split("."):
+                    value = value[key]
+                assert leaf == "seed" or leaf.startswith(f"experiments.{experiment}.")
+
+
+def test_every_value_in_a_command_is_a_tracked_leaf(stages):
+    """DVC does not track what a template fills in: the leaf must be listed."""
+    text = (ROOT / "dvc.yaml").read_text()
+    for block in re.split(r"\n  (?=\w+:\n)", text.partition("stages:")[2]):
+        filled = set(re.findall(r"\$\{item\.([\w.]+)\}", block.partition("deps:")[0]))
+        listed = set(re.findall(r"experiments\.\$\{key\}\.([\w.]+)", block))
+        for leaf in filled:
+            assert any(leaf == known or leaf.startswith(f"{known}.") for known in listed), (
+                leaf,
+                block,
+            )
+        assert ("${seed}" in block) <= ("- seed\n" in block), block
+
+
+def test_quick_needs_no_data(stages):
+    for name, stage in stages.items():
+        if name.endswith("@quick"):
+            assert not any(d.split("/")[0] == "data" for d in dependencies(stage)), name
+
+
+def test_third_party_rows_are_not_pushed_and_long_stages_persist(stages):
+    for experiment in EXPERIMENTS:
+        outs = {name: stages[f"{name}@{experiment}"].outs[0] for name in STAGES}
+        assert [name for name in STAGES if not outs[name].can_push] == ["represent", "likelihood"]
+        assert [name for name in STAGES if outs[name].persist] == ["train", "structures"]
+        assert [name for name in STAGES if not outs[name].use_cache] == ["evaluate"]
+        assert outs["evaluate"].def_path == f"figures/{experiment}/metrics.json"
+
+
+def test_executed_notebooks_are_nobodys_dependency(stages):
+    for stage in stages.values():
+        for path in dependencies(stage) | {out.def_path for out in stage.outs}:
+            assert "/notebooks/" not in path
+
+
+def test_the_store_is_in_the_repository():
+    with Repo(ROOT) as repo:
+        assert repo.config["core"]["remote"] == "store"
+        assert repo.config["remote"]["store"]["url"].endswith(".dvc/store")
+        assert repo.config["core"]["analytics"] is False
+        assert repo.config["core"]["check_update"] is False
+        assert not repo.scm.is_ignored(str(ROOT / ".dvc" / "store" / "files"))
+
+
+def test_everything_ran(pipeline):
+    metrics = json.loads((pipeline.root / "figures/quick/metrics.json").read_text())
+    assert metrics.keys() >= {"raw", "relaxed", "likelihood", "provenance"}
+    for path in (
+        "train/model.safetensors",
+        "sample/samples.parquet",
+        "structures/crystals.parquet",
+    ):
+        assert (pipeline.root / "runs/quick" / path).is_file()
+
+
+def test_nothing_changed_nothing_runs(pipeline):
+    begin = time.monotonic()
+    assert pipeline.repro() == []
+    assert time.monotonic() - begin < 10  # about one second on an idle machine
+
+
+def test_another_experiment_is_its_own_affair(pipeline):
+    pipeline.set("mp_20", "sample", n=77)
+    assert pipeline.repro() == []
+
+
+def test_a_changed_parameter_reruns_what_depends_on_it(pipeline):
+    before = (pipeline.root / "runs/quick/train/model.safetensors").read_bytes()
+    pipeline.set("quick", "likelihood", permutations=3)
+    assert pipeline.repro() == ["likelihood@quick", "evaluate@quick"]
+    pipeline.set("quick", "sample", n=21)
+    ran = pipeline.repro()
+    assert ran[0] == "sample@quick"
+    assert set(ran) == {f"{name}@quick" for name in STAGES[2:]}
+    assert (pipeline.root / "runs/quick/train/model.safetensors").read_bytes() == before
+    assert pipeline.repro() == []
+
+
+def test_the_same_seed_gives_the_same_bytes(pipeline):
+    """Everything again from nothing: DVC finds the hashes of the first run."""
+    lock = (pipeline.root / "dvc.lock").read_text()
+    pictures = {p: p.read_bytes() for p in (pipeline.root / "figures/quick").iterdir()}
+    ran = pipeline.repro("--force", "--no-run-cache")
+    assert len(ran) == len(STAGES) + len(NOTEBOOKS)
+    assert (pipeline.root / "dvc.lock").read_text() == lock
+    assert {p: p.read_bytes() for p in (pipeline.root / "figures/quick").iterdir()} == pictures

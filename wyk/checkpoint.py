@@ -1,0 +1,133 @@
+"""Models and training states on disk: tensors as safetensors, the rest as JSON, never pickle."""
+
+import hashlib
+import json
+from importlib.metadata import version
+from pathlib import Path
+
+import safetensors
+import torch
+from pydantic import ValidationError
+from safetensors.torch import save_file
+
+from wyk.model import WyckoffTransformer
+from wyk.params import Model as Settings
+from wyk.paths import writing
+from wyk.representation import ELEMENTS
+
+FORMAT = 1
+WEIGHTS, CONFIG, STATE = "model.safetensors", "config.json", "state.safetensors"
+
+
+def save(folder: Path, model: WyckoffTransformer, config: dict) -> None:
+    """Write a model folder: the weights, and config.json with architecture, vocabulary, data and versions."""
+    config = config | {
+        "format": FORMAT,
+        "model": model.settings.model_dump(),
+        "elements": list(model.elements),
+        "versions": {name: version(name) for name in ("wyk", "torch", "pyxtal", "pymatgen")},
+    }
+    text = json.dumps(config, indent=1)
+    with writing(folder / WEIGHTS) as temporary:
+        save_file(model.state_dict(), temporary, {"config_sha256": _digest(text)})
+    with writing(folder / CONFIG) as temporary:
+        temporary.write_text(text)
+
+
+def load(folder: str | Path) -> WyckoffTransformer:
+    """Read a model, ready to be used; its `config` attribute is the content of config.json.
+
+    Raises:
+        FileNotFoundError: if the folder holds no model.
+        ValueError: if weights and config do not belong together, or either is damaged or of another version.
+    """
+    folder = Path(folder)
+    for name in (WEIGHTS, CONFIG):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"{folder} is not a model: it has no {name}")
+    text = (folder / CONFIG).read_text(encoding="utf-8", errors="replace")
+    try:
+        config = json.loads(text)
+        if config["format"] != FORMAT:
+            raise ValueError(f"format {config['format']}, this version reads {FORMAT}")
+        elements = tuple(config["elements"])
+        if unknown := set(elements) - set(ELEMENTS):
+            raise ValueError(f"no elements: {sorted(unknown)}")
+        settings = Settings.model_validate(config["model"])
+    except (ValueError, KeyError, TypeError, ValidationError) as error:
+        raise ValueError(f"{folder / CONFIG} is not a config of this version: {error}") from error
+    tensors, metadata = _read(folder / WEIGHTS)
+    if metadata.get("config_sha256") != _digest(text):
+        raise ValueError(
+            f"{folder / CONFIG} was changed after {WEIGHTS} was written, or belongs to another model; "
+            "restore both from the same run"
+        )
+    model = WyckoffTransformer(settings, elements)
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise ValueError(f"{folder / WEIGHTS} does not fit its config.json: {error}") from error
+    model.config = config
+    return model.eval()
+
+
+def save_state(folder: Path, identity: dict, model, optimizer, scheduler, state: dict) -> None:
+    """Write all that a run needs to go on, in one file.
+
+    Args:
+        folder: of the run.
+        identity: settings and data; a state is only resumed by a run with the same.
+        model, optimizer, scheduler: as they are now.
+        state: further JSON-able state.
+    """
+    moments = optimizer.state_dict()
+    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    for index, values in moments["state"].items():
+        tensors |= {f"optimizer.{index}.{key}": t for key, t in values.items() if t is not None}
+    metadata = {
+        "identity": identity,
+        "groups": moments["param_groups"],
+        "scheduler": scheduler.state_dict(),
+        "state": state,
+    }
+    with writing(folder / STATE) as temporary:
+        save_file(
+            tensors, temporary, {"json": json.dumps(metadata)}
+        )  # one key: their order is random
+
+
+def resume(folder: Path, identity: dict, model, optimizer, scheduler, state: dict) -> bool:
+    """Take up the state saved in a folder, in place; False if there is none of the same identity."""
+    path = folder / STATE
+    if not path.is_file():
+        return False
+    tensors, metadata = _read(path)
+    saved = json.loads(metadata["json"])
+    if saved["identity"] != json.loads(json.dumps(identity)):
+        return False  # other settings or data: a new run
+    moments: dict[int, dict] = {}
+    weights = {}
+    for name, tensor in tensors.items():
+        kind, rest = name.split(".", 1)
+        if kind == "model":
+            weights[rest] = tensor
+        else:
+            index, key = rest.split(".")
+            moments.setdefault(int(index), {})[key] = tensor
+    model.load_state_dict(weights)
+    optimizer.load_state_dict({"state": moments, "param_groups": saved["groups"]})
+    scheduler.load_state_dict(saved["scheduler"])
+    state.update(saved["state"])
+    return True
+
+
+def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

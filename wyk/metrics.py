@@ -1,0 +1,377 @@
+"""Table 1 of the paper, and its Table 2: every number with its interval, every distance with its floor.
+
+The definitions are those of the paper, §4 and Appendices B and D. "All metrics below Novelty are computed only
+using novel structures": charge neutrality, distances and the share of P1 are taken over the samples that are
+formally valid, unique and novel. S.U.N. counts over all samples.
+
+An entry is `{"value", "n", "interval"}`, a rate has `numerator` and `denominator` too, a distance its `floor`; a
+value that cannot be computed (no samples left) is None.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from importlib.metadata import version
+from math import prod, sqrt
+
+import numpy as np
+import pandas as pd
+from pymatgen.core import Composition, Structure
+from smact import Element, metals
+from smact.screening import smact_validity
+
+from wyk import novelty
+from wyk.relaxation import POTENTIAL
+from wyk.representation import ELEMENTS, WyckoffRepresentation, from_structure, from_table
+from wyk.structures import read_cif
+
+STABLE = 0.08  # eV/atom above the hull, as in the construction of MP-20
+RESAMPLES = 1000
+FLOOR_SAMPLES = 20
+COMBINATIONS = 1_000_000  # of oxidation states; smact tries them one by one, 1 µs each
+LIBRARIES = [
+    "chgnet",
+    "moyopy",
+    "numpy",
+    "pandas",
+    "pymatgen",
+    "pyxtal",
+    "smact",
+    "spglib",
+    "torch",
+]
+
+
+# --- numbers with intervals
+
+
+def wilson(numerator: int, denominator: int) -> list[float] | None:
+    """95% interval of a rate (Wilson, 1927), None without a denominator."""
+    if denominator == 0:
+        return None
+    z, n, p = 1.959964, denominator, numerator / denominator
+    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return [max(0.0, centre - half), min(1.0, centre + half)]
+
+
+def rate(hits: Sequence[bool] | np.ndarray, denominator: int | None = None) -> dict:
+    """A rate as an entry.
+
+    Args:
+        hits: one bool each.
+        denominator: what the hits are counted over, if that is not their number.
+    """
+    numerator = int(np.sum(hits))
+    denominator = len(hits) if denominator is None else denominator
+    return {
+        "value": numerator / denominator if denominator else None,
+        "n": denominator,
+        "interval": wilson(numerator, denominator),
+        "numerator": numerator,
+        "denominator": denominator,
+    }
+
+
+def bootstrap(
+    features: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray], seed: int
+) -> dict:
+    """A statistic of the mean features of a sample, as an entry.
+
+    The interval is the 95% range of the statistic over resampled samples, moved so that its mean is the value.
+    Distances between frequencies grow when noise is added, and resampling adds noise once more: the move takes
+    that second bias away. What remains is the uncertainty at this n, to be compared with the floor at this n.
+
+    Args:
+        features: (n, k), one row per sample.
+        statistic: (..., k) mean features → (...).
+        seed: of the resampling.
+    """
+    n = len(features)
+    value = float(statistic(features.mean(axis=0))) if n else np.nan
+    if not np.isfinite(value):
+        return {"value": None, "n": n, "interval": None}
+    rng = np.random.default_rng(seed)
+    weights = rng.multinomial(n, np.full(n, 1 / n), size=RESAMPLES) / n  # (resamples, n)
+    resampled = statistic(weights @ features)
+    low, high = np.nanpercentile(resampled, [2.5, 97.5]) - np.nanmean(resampled) + value
+    return {"value": value, "n": n, "interval": [float(low), float(high)]}
+
+
+def distance(
+    generated: np.ndarray,
+    test: np.ndarray,
+    floor: np.ndarray,
+    statistic: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    seed: int,
+) -> dict:
+    """A distance from generated to test crystals, as an entry with its floor.
+
+    The floor is what as many real crystals score: the mean distance of random subsets of `floor`, n rows each
+    or all of them where there are fewer; `floor_n` says how many.
+
+    Args:
+        generated: (n, k) features, averaged over rows before they are compared.
+        test: (m, k).
+        floor: (l, k), real crystals that are not in `test`.
+        statistic: `ks` or `chi2`.
+        seed: of bootstrap and subsets.
+    """
+    target = test.mean(axis=0)
+    entry = bootstrap(generated, lambda means: statistic(means, target), seed)
+    if entry["interval"]:
+        entry["interval"][0] = max(0.0, entry["interval"][0])
+    rng = np.random.default_rng(seed)
+    n = min(len(generated), len(floor))
+    subsets = [floor[rng.permutation(len(floor))[:n]] for _ in range(FLOOR_SAMPLES if n else 0)]
+    scores = [statistic(subset.mean(axis=0), target) for subset in subsets]
+    return entry | {"floor": float(np.mean(scores)) if n else None, "floor_n": n}
+
+
+def ks(generated: np.ndarray, test: np.ndarray) -> np.ndarray:
+    """Kolmogorov–Smirnov statistic of two distributions over ordered values.
+
+    Args:
+        generated: (..., k) frequencies.
+        test: (k,) frequencies.
+    """
+    return np.abs(np.cumsum(generated, axis=-1) - np.cumsum(test)).max(axis=-1)
+
+
+def chi2(generated: np.ndarray, test: np.ndarray) -> np.ndarray:
+    """χ² of frequencies, Σ (g − t)² / t over the categories present in the test set; NaN if g has none of them.
+
+    Args:
+        generated: (..., k) frequencies; renormalised once the absent categories are dropped.
+        test: (k,) frequencies.
+    """
+    present = test > 0
+    g, t = generated[..., present], test[present]
+    with np.errstate(invalid="ignore"):
+        g = g / g.sum(axis=-1, keepdims=True)
+    return ((g - t) ** 2 / t).sum(axis=-1)
+
+
+# --- crystals as rows of features
+
+
+def histogram(values: Sequence[int], size: int) -> np.ndarray:
+    """(n, size) one-hot rows of n integers below `size`."""
+    return (np.asarray(values, int)[:, None] == np.arange(size)).astype(float)
+
+
+def atomic_fractions(representations: Sequence[WyckoffRepresentation]) -> np.ndarray:
+    """(n, elements) share of each element among the atoms of each crystal."""
+    column = {element: i for i, element in enumerate(ELEMENTS)}
+    fractions = np.zeros((len(representations), len(ELEMENTS)))
+    for row, representation in zip(fractions, representations, strict=True):
+        for element, count in representation.composition.items():
+            row[column[element]] = count / representation.n_atoms
+    return fractions
+
+
+@cache
+def charge_neutral(formula: str, oxidation_states: str = "smact14") -> bool:
+    """Whether SMACT finds oxidation states that make a composition neutral, metals and alloys counted so.
+
+    Compositions with more than COMBINATIONS combinations of states, which takes seven elements or more, could take
+    minutes; they count as not neutral.
+
+    Args:
+        formula: reduced formula.
+        oxidation_states: "smact14" (the headline) or "icsd24".
+    """
+    symbols = [element.symbol for element in Composition(formula).elements]
+    states = [getattr(Element(s), f"oxidation_states_{oxidation_states}") or () for s in symbols]
+    if prod(map(len, states)) > COMBINATIONS and not set(symbols) <= set(metals):
+        return False
+    return smact_validity(
+        formula,
+        use_pauling_test=True,
+        include_alloys=True,
+        oxidation_states_set=oxidation_states,
+    )
+
+
+# --- the three blocks
+
+
+def evaluate(
+    samples: pd.DataFrame,
+    test: pd.DataFrame,
+    reference: pd.DataFrame,
+    floor: pd.DataFrame,
+    crystals: pd.DataFrame | None = None,
+    reference_structures: Sequence[Structure] | None = None,
+    likelihoods: dict[str, pd.DataFrame] | None = None,
+    seed: int = 0,
+    provenance: dict | None = None,
+) -> dict:
+    """The metrics of a set of generated crystals, ready for JSON.
+
+    Args:
+        samples: generated representations.
+        test: representations that distances are measured to.
+        reference: representations that are not novel: training and validation.
+        floor: real representations, not in `test`, whose distance to it is the floor: validation.
+        crystals: table of `structures.build` for the first of the samples; without it there is no `relaxed`.
+        reference_structures: the crystals of `reference`. With them the novelty of relaxed crystals is
+            StructureMatcher's; without, it is by fingerprint. `provenance` says which.
+        likelihoods: name → table with `log_p`, `log_p_mean`, `log_p_std`, for the block `likelihood`.
+        seed: of bootstrap and floors.
+        provenance: what only the caller knows, such as data set, splits and hull.
+
+    Returns:
+        Blocks `raw`, `relaxed` and `likelihood`, and `provenance`.
+    """
+    real = {"test": from_table(test), "floor": from_table(floor)}
+    known = from_table(reference)
+    result = {"raw": _raw(from_table(samples), known, real, seed)}
+    if crystals is not None:
+        result["relaxed"] = _relaxed(crystals, known, reference_structures, real, seed)
+    if likelihoods:
+        result["likelihood"] = likelihood(likelihoods, seed)
+    matcher = "StructureMatcher, default parameters"
+    result["provenance"] = {
+        "samples": len(samples),
+        "test": len(test),
+        "reference": len(reference),
+        "floor": len(floor),
+        "seed": seed,
+        "novelty_raw": "Wyckoff fingerprint",
+        "uniqueness_relaxed": matcher,
+        "novelty_relaxed": "Wyckoff fingerprint" if reference_structures is None else matcher,
+        "potential": POTENTIAL,
+        "stable": f"energy above hull < {STABLE} eV/atom",
+        "versions": {library: version(library) for library in LIBRARIES},
+    } | (provenance or {})
+    return result
+
+
+def _raw(representations, known, real, seed) -> dict:
+    valid = [r for r in representations if r.invalidity() is None]
+    unique = [r for r, first in zip(valid, novelty.unique(valid), strict=True) if first]
+    novel = novelty.novel(unique, known)
+    return {
+        "formal_validity": rate([True] * len(valid), len(representations)),
+        "uniqueness": rate([True] * len(unique), len(valid)),
+        "novelty": rate(novel),
+        **properties([r for r, new in zip(unique, novel, strict=True) if new], **real, seed=seed),
+    }
+
+
+def _relaxed(crystals, known, known_structures, real, seed) -> dict:
+    """As `_raw`, of the crystals as they came out; a row without a crystal counts as not valid, not stable.
+
+    `converged`, `symmetry_kept`, `stable`, `sun`, `ssun` and `hull_coverage` are rates over all rows.
+    """
+    pairs = [_read(cif) for cif in crystals["cif"]]
+    rows = np.array([i for i, pair in enumerate(pairs) if pair is not None], int)
+    structures, representations = [pairs[i][0] for i in rows], [pairs[i][1] for i in rows]
+    unique = novelty.unique(structures)
+    rows = rows[unique]
+    found = [r for r, first in zip(representations, unique, strict=True) if first]
+    distinct = [s for s, first in zip(structures, unique, strict=True) if first]
+    if known_structures is None:
+        novel = novelty.novel(found, known)
+    else:
+        novel = novelty.novel(distinct, known_structures)
+    is_new = np.zeros(len(crystals), bool)
+    is_new[rows[novel]] = True
+    kept = crystals["symmetry_kept"].to_numpy(bool)
+    stable = crystals["e_above_hull"].to_numpy(float) < STABLE  # NaN is not
+    return {
+        "formal_validity": rate([True] * len(structures), len(crystals)),
+        "uniqueness": rate(unique),
+        "novelty": rate(novel),
+        **properties([r for r, new in zip(found, novel, strict=True) if new], **real, seed=seed),
+        "converged": rate(crystals["converged"].to_numpy(bool)),
+        "symmetry_kept": rate(kept),
+        "stable": rate(stable),
+        "sun": rate(stable & is_new),
+        "ssun": rate(stable & is_new & kept),
+        "hull_coverage": rate(crystals["hull_covered"].to_numpy(bool)),
+    }
+
+
+def _read(cif: str | None) -> tuple[Structure, WyckoffRepresentation] | None:
+    if not isinstance(cif, str):
+        return None
+    try:
+        structure = read_cif(cif)
+        return structure, from_structure(structure)
+    except ValueError:
+        return None
+
+
+def properties(
+    generated: Sequence[WyckoffRepresentation],
+    test: Sequence[WyckoffRepresentation],
+    floor: Sequence[WyckoffRepresentation],
+    seed: int = 0,
+) -> dict:
+    """The rows of Table 1 between Novelty and S.U.N.
+
+    Args:
+        generated: formally valid, unique, novel.
+        test, floor: real crystals, see `evaluate`.
+        seed: of bootstrap and floors.
+    """
+    sets = (generated, test, floor)
+
+    def compare(statistic, count) -> dict:
+        values = [[count(r) for r in each] for each in sets]
+        size = max(max(each, default=0) for each in values) + 1
+        return distance(*(histogram(each, size) for each in values), statistic, seed)
+
+    formulas = [r.formula for r in generated]
+    return {
+        "charge_neutrality_smact14": rate([charge_neutral(f, "smact14") for f in formulas]),
+        "charge_neutrality_icsd24": rate([charge_neutral(f, "icsd24") for f in formulas]),
+        "sites_ks": compare(ks, lambda r: len(r.letters)),
+        "elements_ks": compare(ks, lambda r: len(set(r.elements))),
+        "dof_ks": compare(ks, lambda r: r.degrees_of_freedom),
+        "p1": rate([r.space_group == 1 for r in generated]),
+        "space_group_chi2": compare(chi2, lambda r: r.space_group),
+        "elements_chi2": distance(*map(atomic_fractions, sets), chi2, seed),
+    }
+
+
+def likelihood(tables: dict[str, pd.DataFrame], seed: int = 0) -> dict:
+    """Table 2 and the divergence of Appendix D, in nats.
+
+    Args:
+        tables: name → one row per structure: `log_p` in the given order, `log_p_mean` and `log_p_std` over
+            random orders. The set `generated_T1` gives `permutation_kl` (eq. 3) and `entropy` (eq. 4) as well.
+        seed: of the bootstrap.
+
+    Returns:
+        For each name `nll` (mean of −log p, averaged over orders), `nll_std` (its standard deviation over
+        structures), `sigma_permutation` (mean over structures of the standard deviation over orders).
+
+    Raises:
+        ValueError: if a log-likelihood is not finite.
+    """
+    for name, table in tables.items():
+        if not np.isfinite(table[["log_p", "log_p_mean", "log_p_std"]].to_numpy()).all():
+            raise ValueError(f"likelihoods of {name} are not all finite")
+
+    def mean(values: pd.Series) -> dict:
+        return bootstrap(values.to_numpy()[:, None], lambda means: means[..., 0], seed)
+
+    def deviation(values: pd.Series) -> dict:
+        centred = values.to_numpy() - values.mean()
+        moments = np.stack([centred, centred**2], axis=1)
+        return bootstrap(moments, lambda m: np.sqrt(m[..., 1] - m[..., 0] ** 2), seed)
+
+    result = {
+        name: {
+            "nll": mean(-table["log_p_mean"]),
+            "nll_std": deviation(table["log_p_mean"]),
+            "sigma_permutation": mean(table["log_p_std"]),
+        }
+        for name, table in tables.items()
+    }
+    if (own := tables.get("generated_T1")) is not None:
+        result["permutation_kl"] = mean(own["log_p"] - own["log_p_mean"])
+        result["entropy"] = mean(-own["log_p"])
+    return result

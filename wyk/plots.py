@@ -1,0 +1,207 @@
+"""Every figure's drawing function: data in, a matplotlib figure out, and the one way a figure is saved."""
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import seaborn as sns
+from ase.data import chemical_symbols, covalent_radii
+from ase.data.colors import jmol_colors
+from ase.visualize.plot import plot_atoms
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator, NullLocator, PercentFormatter
+from pymatgen.core import Structure
+from pymatgen.io.ase import AseAtomsAdaptor
+from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
+
+from wyk.paths import figures, writing
+from wyk.representation import WyckoffRepresentation
+from wyk.spacegroups import space_group
+
+WIDTH = 3.4  # inches, a column of a journal page
+DARK, MIDDLE, LIGHT = "#1b3a5c", "#d1742b", "#c9ced6"  # apart in hue, and in grey print
+STYLE = {
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "figure.constrained_layout.use": True,
+}
+
+# Last space-group number, name and free lattice parameters of each crystal system.
+SYSTEMS = (
+    (2, "triclinic", 6),
+    (15, "monoclinic", 4),
+    (74, "orthorhombic", 3),
+    (142, "tetragonal", 2),
+    (167, "trigonal", 2),
+    (194, "hexagonal", 2),
+    (230, "cubic", 1),
+)
+LATTICE_POINTS = {"P": 1, "A": 2, "C": 2, "I": 2, "R": 3, "F": 4}  # in the conventional cell
+
+
+def save(figure: Figure, experiment: str, name: str, notebook: str) -> None:
+    """Writes ``figures/<experiment>/<name>.png``, which carries the name of its notebook.
+
+    The same figure gives the same bytes: no date and no library version goes in.
+    """
+    with writing(figures(experiment) / f"{name}.png") as temporary:
+        figure.savefig(temporary, dpi=200, metadata={"Software": None, "Source": notebook})
+
+
+def parameter_counts(representations: Sequence[WyckoffRepresentation]) -> pd.DataFrame:
+    """How many numbers describe each crystal, counted as in the caption of the paper's Figure 2.
+
+    Returns:
+        One row per crystal: ``point_cloud`` (three coordinates per atom of the primitive cell and
+        six of the lattice), ``continuous`` (free coordinates and free lattice parameters) and
+        ``discrete`` (the space group and one Wyckoff position per site).
+    """
+    rows = []
+    for crystal in representations:
+        atoms = crystal.n_atoms // LATTICE_POINTS[space_group(crystal.space_group).symbol[0]]
+        lattice = next(free for last, _, free in SYSTEMS if crystal.space_group <= last)
+        rows.append((3 * atoms + 6, crystal.degrees_of_freedom + lattice, 1 + len(crystal.letters)))
+    return pd.DataFrame(rows, columns=["point_cloud", "continuous", "discrete"])
+
+
+def tokens(representations: Sequence[WyckoffRepresentation]) -> Figure:
+    """The tokens of each representation, one row of boxes each (paper, Figure 3)."""
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(WIDTH, 0.3 + 0.55 * len(representations)))
+        for row, crystal in enumerate(representations):
+            sites = zip(
+                crystal.elements, crystal.site_symmetries, crystal.enumerations, strict=True
+            )
+            group = f"{space_group(crystal.space_group).symbol}\n({crystal.space_group})"
+            boxes = [group, *(f"{e}\n{s}, {n}" for e, s, n in sites), "STOP"]
+            for column, text in enumerate(boxes):
+                face = "white" if 0 < column < len(boxes) - 1 else LIGHT
+                box = {"boxstyle": "round,pad=0.3", "facecolor": face, "edgecolor": DARK}
+                axes.text(column, -row, text, ha="center", va="center", bbox=box)
+        columns = 2 + max(len(crystal.letters) for crystal in representations)
+        axes.set(xlim=(-0.6, columns - 0.4), ylim=(0.5 - len(representations), 0.5))
+        axes.axis("off")
+    return _closed(figure)
+
+
+def parameters(counts: pd.DataFrame) -> Figure:
+    """How many crystals need at most so many parameters, by the way they are described.
+
+    Args:
+        counts: columns of `parameter_counts`.
+    """
+    labels = {
+        "point_cloud": ("point cloud, continuous", "gray", ":"),
+        "discrete": ("Wyckoff, discrete", MIDDLE, "--"),
+        "continuous": ("Wyckoff, continuous", DARK, "-"),
+    }
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(WIDTH, 2.2))
+        for column, (label, colour, line) in labels.items():
+            sns.ecdfplot(counts[column], ax=axes, label=label, color=colour, linestyle=line)
+        axes.set(xscale="log", xlabel="parameters of a crystal", ylabel="crystals, cumulated")
+        axes.set_xticks([1, 2, 5, 10, 20, 50, 100, 200], minor=False)
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        figure.legend(loc="outside upper left", ncols=2)
+    return _closed(figure)
+
+
+def space_groups(numbers: Sequence[int]) -> Figure:
+    """Share of each space group, the crystal systems marked (paper, Figure 4).
+
+    Args:
+        numbers: space-group number of each crystal.
+    """
+    share = pd.Series(numbers).value_counts(normalize=True).reindex(range(1, 231), fill_value=0)
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(WIDTH, 2.2))
+        first = 0.5
+        for i, (last, name, _) in enumerate(SYSTEMS):
+            if i % 2 == 0:
+                axes.axvspan(first, last + 0.5, color=LIGHT, alpha=0.4, linewidth=0)
+            axes.text(
+                (first + last) / 2,
+                1.02,
+                name,
+                transform=axes.get_xaxis_transform(),
+                ha="center",
+                va="bottom",
+                rotation=90,
+                fontsize=6,
+            )
+            first = last + 0.5
+        axes.bar(share.index, share, width=1.4, color=DARK)
+        axes.set(xlim=(0.5, 230.5), xlabel="space group", ylabel="crystals")
+        axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.set_xticks([1, 50, 100, 150, 200, 230])
+    return _closed(figure)
+
+
+def variants(counts: Sequence[int]) -> Figure:
+    """How many equivalent representations crystals have (paper, §3.3).
+
+    Args:
+        counts: number of normalizer variants of each crystal.
+    """
+    share = pd.Series(counts).value_counts(normalize=True).sort_index()
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(WIDTH, 2.0))
+        colours = [DARK if count < 10 else MIDDLE for count in share.index]
+        axes.bar([str(count) for count in share.index], share, color=colours)
+        axes.set(xlabel="equivalent Wyckoff representations", ylabel="crystals")
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        few = share[share.index < 10].sum()
+        patches = [plt.Rectangle((0, 0), 1, 1, color=colour) for colour in (DARK, MIDDLE)]
+        axes.legend(patches, [f"fewer than 10: {few:.1%}", f"10 or more: {1 - few:.1%}"])
+    return _closed(figure)
+
+
+def crystal(structure: Structure) -> Figure:
+    """A picture of the conventional cell; atoms on its faces are drawn on every face they touch.
+
+    Args:
+        structure: ordered, any cell.
+    """
+    cell = SpacegroupAnalyzer(structure, symprec=0.1).get_conventional_standard_structure()
+    atoms = AseAtomsAdaptor.get_atoms(cell, msonable=False)
+    atoms.wrap(eps=1e-3)
+    block = atoms.repeat((2, 2, 2))
+    inside = (atoms.cell.scaled_positions(block.positions) < 1 + 1e-3).all(axis=1)
+    block = block[inside]
+    block.cell = atoms.cell
+    elements = sorted(set(block.numbers))
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(WIDTH, 2.8))
+        plot_atoms(
+            block, axes, radii=0.45 * covalent_radii[block.numbers], rotation="-80x,-15y,-5z"
+        )
+        handles = [
+            Line2D([], [], marker="o", linestyle="", color=jmol_colors[z], markeredgecolor="black")
+            for z in elements
+        ]
+        axes.legend(
+            handles,
+            [chemical_symbols[z] for z in elements],
+            loc="center left",
+            bbox_to_anchor=(1, 0.5),
+            markerscale=1.3,
+        )
+        a, b, c = cell.lattice.abc
+        symbol = SpacegroupAnalyzer(cell, symprec=0.1).get_space_group_symbol()
+        axes.set_title(f"{cell.reduced_formula}, {symbol}: a, b, c = {a:.2f}, {b:.2f}, {c:.2f} Å")
+        axes.axis("off")
+    return _closed(figure)
+
+
+def _closed(figure: Figure) -> Figure:
+    """The figure, forgotten by pyplot, so that a notebook shows it once."""
+    plt.close(figure)
+    return figure

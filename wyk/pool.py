@@ -1,0 +1,75 @@
+"""The same function on many items in several processes, where no item can spoil the others."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import TimeoutError
+from dataclasses import dataclass
+from itertools import islice
+from typing import TypeVar
+
+from pebble import ProcessExpired, ProcessFuture, ProcessPool
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+CHUNK = 32  # items a process gets at a time
+
+
+@dataclass(frozen=True)
+class Failed:
+    """An item without a result."""
+
+    reason: str
+
+
+def in_order(
+    function: Callable[[T], R], items: Iterable[T], jobs: int, time_limit: float
+) -> Iterator[tuple[T, R | Failed]]:
+    """Each item and its result, in order; only a few chunks of items are in memory at a time.
+
+    Args:
+        function: importable by name, so that it reaches the other processes.
+        jobs: processes; results do not depend on their number.
+        time_limit: s an item may take. One that takes longer, raises, or kills its process (out of memory, a
+            crash in C code) is `Failed`, and the others go on.
+    """
+    items = iter(items)
+    with ProcessPool(max_workers=jobs) as pool:
+        try:
+            waiting = deque()
+            while chunk := list(islice(items, CHUNK)):
+                waiting.append((chunk, pool.schedule(_each, [function, chunk], timeout=time_limit)))
+                if len(waiting) > 2 * jobs:
+                    yield from _finished(pool, function, time_limit, *waiting.popleft())
+            while waiting:
+                yield from _finished(pool, function, time_limit, *waiting.popleft())
+        except BaseException:  # Ctrl-C too: leaving the pool would otherwise wait for the work
+            pool.stop()
+            raise
+
+
+def _each(function: Callable, chunk: list) -> list:
+    results = []
+    for item in chunk:
+        try:
+            results.append(function(item))
+        except Exception as error:
+            expected = isinstance(error, ValueError)
+            results.append(Failed(str(error) if expected else f"{type(error).__name__}: {error}"))
+    return results
+
+
+def _finished(
+    pool: ProcessPool, function: Callable, time_limit: float, chunk: list, future: ProcessFuture
+) -> Iterator[tuple]:
+    try:
+        yield from zip(chunk, future.result(), strict=True)
+    except (TimeoutError, ProcessExpired) as error:
+        if len(chunk) > 1:  # one by one, to find the item that hangs or kills its process
+            for item in chunk:
+                alone = pool.schedule(_each, [function, [item]], timeout=time_limit)
+                yield from _finished(pool, function, time_limit, [item], alone)
+        elif isinstance(error, TimeoutError):
+            yield chunk[0], Failed(f"took more than {time_limit:g} s")
+        else:
+            yield chunk[0], Failed("its process died")

@@ -1,0 +1,329 @@
+"""A crystal as a space group and a set of occupied Wyckoff positions (paper, §2 and §3.1)."""
+
+import logging
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import gcd
+from pathlib import Path
+
+os.environ.setdefault("SPGLIB_WARNING", "OFF")  # its C code writes every retry to stderr
+
+import moyopy
+import numpy as np
+import pandas as pd
+import spglib
+from ase.data import chemical_symbols
+from pymatgen.core import Element, Structure
+from scipy.spatial import cKDTree
+
+from wyk.paths import writing
+from wyk.spacegroups import WyckoffPosition, space_group
+
+SYMPREC = 0.1  # Å
+ANGLE_TOLERANCE = 5  # degrees
+CLOSEST = 0.5  # Å; nearer than this two atoms are one, or an error
+ELEMENTS = tuple(chemical_symbols[1:])  # atomic number z is ELEMENTS[z - 1]
+logging.getLogger("moyo").setLevel(logging.ERROR)  # it warns about every supercell
+
+COLUMNS = (
+    "material_id",
+    "space_group",
+    "elements",
+    "wyckoff_letters",
+    "site_symmetries",
+    "enumerations",
+    "multiplicities",
+    "dof",
+)
+
+
+@dataclass(frozen=True)
+class WyckoffRepresentation:
+    """A space group and the occupied Wyckoff positions; a set, so the order of the sites carries no meaning.
+
+    Attributes:
+        space_group: number, 1 to 230.
+        elements: symbol of the element on each site.
+        letters: Wyckoff letter of each site, parallel to `elements`; a letter the group does not have stands
+            for a (site symmetry, enumeration) pair that the group does not have, and `invalidity` says so.
+
+    Raises:
+        ValueError: if the two are not equally long.
+    """
+
+    space_group: int
+    elements: tuple[str, ...]
+    letters: tuple[str, ...]
+
+    def __post_init__(self):
+        if len(self.elements) != len(self.letters):
+            raise ValueError(f"{len(self.elements)} elements on {len(self.letters)} sites")
+
+    @cached_property
+    def positions(self) -> tuple[WyckoffPosition, ...]:
+        """The Wyckoff position of each site."""
+        group = space_group(self.space_group)
+        return tuple(group.position(letter) for letter in self.letters)
+
+    @property
+    def site_symmetries(self) -> tuple[str, ...]:
+        """Site-symmetry symbol of each site."""
+        return tuple(position.site_symmetry for position in self.positions)
+
+    @property
+    def enumerations(self) -> tuple[int, ...]:
+        """Enumeration of each site within its site symmetry."""
+        return tuple(position.enumeration for position in self.positions)
+
+    @property
+    def multiplicities(self) -> tuple[int, ...]:
+        """Atoms of each site in the conventional cell."""
+        return tuple(position.multiplicity for position in self.positions)
+
+    @property
+    def dof(self) -> tuple[int, ...]:
+        """Free coordinates of each site."""
+        return tuple(position.dof for position in self.positions)
+
+    @property
+    def degrees_of_freedom(self) -> int:
+        """Free coordinates of all sites; the lattice's are not counted (paper, Appendix B)."""
+        return sum(self.dof)
+
+    @property
+    def n_atoms(self) -> int:
+        """Atoms in the conventional cell."""
+        return sum(self.multiplicities)
+
+    @property
+    def composition(self) -> dict[str, int]:
+        """Atoms of each element in the conventional cell, in alphabetical order."""
+        counts = Counter()
+        for element, multiplicity in zip(self.elements, self.multiplicities, strict=True):
+            counts[element] += multiplicity
+        return dict(sorted(counts.items()))
+
+    @property
+    def formula(self) -> str:
+        """Reduced formula, elements in alphabetical order."""
+        composition = self.composition
+        divisor = gcd(*composition.values())
+        return "".join(
+            f"{element}{count // divisor if count > divisor else ''}"
+            for element, count in composition.items()
+        )
+
+    def variants(self) -> list["WyckoffRepresentation"]:
+        """This crystal under every choice of coset representative of the affine normalizer (paper, §3.3).
+
+        Each distinct one once, its sites sorted by (element, letter).
+        """
+        return [
+            WyckoffRepresentation(self.space_group, *zip(*sites, strict=True))
+            for sites in sorted(self._variant_sites())
+        ]
+
+    def fingerprint(self) -> str:
+        """A name that all normalizer variants, in any order of sites, share, and nothing else does."""
+        sites = min(self._variant_sites())
+        return f"{self.space_group}: " + ", ".join(" ".join(site) for site in sites)
+
+    def _variant_sites(self) -> set[tuple[tuple[str, str], ...]]:
+        group = space_group(self.space_group)
+        for letter in self.letters:
+            group.position(letter)  # a letter outside the group is an error, not a variant
+        occupied = [group.letters.index(letter) for letter in self.letters]
+        images = {tuple(variant[i] for i in occupied) for variant in group.variants}
+        return {tuple(sorted(zip(self.elements, image, strict=True))) for image in images}
+
+    def invalidity(self) -> str | None:
+        """Why the representation is formally invalid (paper, Appendix B), None if it is valid."""
+        if not 1 <= self.space_group <= 230:
+            return f"there is no space group {self.space_group}"
+        if not self.letters:
+            return "no occupied Wyckoff position"
+        for element in self.elements:
+            if element not in ELEMENTS:
+                return f"{element!r} is not an element"
+        letters = space_group(self.space_group).letters
+        for letter in self.letters:
+            if len(letter) != 1 or letter not in letters:
+                return f"space group {self.space_group} has no Wyckoff position {letter!r}"
+        for position, count in Counter(self.positions).items():
+            if position.dof == 0 and count > 1:
+                label = f"{position.multiplicity}{position.letter}"
+                return f"{count} sites on {label}, which is a fixed set of points"
+        return None
+
+
+def from_cell(
+    lattice: np.ndarray, fractional: np.ndarray, numbers: np.ndarray
+) -> WyckoffRepresentation:
+    """The representation of a crystal given by any of its cells.
+
+    The space group is spglib's at symprec 0.1 Å and 5°, as in the paper. For cubic cells moyo's is taken, which
+    comes first: there the two agree, and spglib needs 25 ms where moyo needs 0.4. (Lower symmetry is left to
+    spglib, because moyo misses some groups; moyo never sees an angle tolerance, because it can hang on one.)
+
+    Args:
+        lattice: (3, 3) lattice vectors as rows, Å.
+        fractional: (n, 3) fractional coordinates.
+        numbers: (n,) atomic numbers, 1 to 118.
+
+    Raises:
+        ValueError: for an empty, degenerate or non-finite cell, unknown elements, overlapping atoms, or when
+            no consistent symmetry is found.
+    """
+    lattice, fractional = np.asarray(lattice, float), np.asarray(fractional, float)
+    numbers = np.asarray(numbers, int)
+    _check_cell(lattice, fractional, numbers)
+    cell = (lattice, fractional - np.floor(fractional), numbers)
+    group, letters, orbits = _symmetry(cell)
+    _, first = np.unique(orbits, return_index=True)
+    representation = WyckoffRepresentation(
+        group,
+        tuple(ELEMENTS[numbers[i] - 1] for i in first),
+        tuple(letters[i] for i in first),
+    )
+    if reason := representation.invalidity():
+        raise ValueError(f"no consistent symmetry at {SYMPREC} Å: {reason}")
+    return representation
+
+
+def _symmetry(cell) -> tuple[int, Sequence[str], np.ndarray]:
+    """Space group, Wyckoff letter of each atom, and the crystallographic orbit each belongs to."""
+    try:
+        found = moyopy.MoyoDataset(moyopy.Cell(*(part.tolist() for part in cell)), symprec=SYMPREC)
+        if found.number >= 195:
+            return found.number, found.wyckoffs, np.asarray(found.orbits)
+    except BaseException as error:  # a Rust panic is not an Exception; spglib decides then
+        if isinstance(error, KeyboardInterrupt):
+            raise
+    try:
+        found = spglib.get_symmetry_dataset(cell, symprec=SYMPREC, angle_tolerance=ANGLE_TOLERANCE)
+    except Exception as error:
+        raise ValueError(f"no symmetry found at {SYMPREC} Å: {error}") from error
+    if found is None:
+        raise ValueError(f"no symmetry found at {SYMPREC} Å")
+    # `equivalent_atoms` would split orbits in a supercell that breaks the symmetry; these do not
+    return found.number, found.wyckoffs, found.crystallographic_orbits
+
+
+def _check_cell(lattice: np.ndarray, fractional: np.ndarray, numbers: np.ndarray) -> None:
+    if len(numbers) == 0:
+        raise ValueError("no atoms in the cell")
+    if not (np.isfinite(lattice).all() and np.isfinite(fractional).all()):
+        raise ValueError("NaN or infinite numbers in cell or coordinates")
+    if abs(np.linalg.det(lattice)) < 1e-3 * len(numbers):
+        raise ValueError(f"the cell has almost no volume ({abs(np.linalg.det(lattice)):.2g} Å³)")
+    if numbers.min() < 1 or numbers.max() > len(ELEMENTS):
+        raise ValueError("an atom that is no element")
+    heights = abs(np.linalg.det(lattice)) / np.linalg.norm(
+        np.cross(lattice[[1, 2, 0]], lattice[[2, 0, 1]]), axis=1
+    )
+    if heights.min() < CLOSEST:
+        raise ValueError(f"a cell {heights.min():.2f} Å thin: atoms overlap their own images")
+    inside = fractional - np.floor(fractional)
+    atoms, points = np.arange(len(numbers)), inside
+    for axis in range(3):  # copies of what stands close to the lower faces, beyond the upper ones
+        near = points[:, axis] < CLOSEST / heights[axis]
+        atoms = np.concatenate([atoms, atoms[near]])
+        points = np.concatenate([points, points[near] + np.eye(3)[axis]])
+    if pairs := cKDTree(points @ lattice).query_pairs(CLOSEST):
+        i, j = sorted(atoms[list(min(pairs))])
+        names = [f"{ELEMENTS[numbers[k] - 1]} (atom {k + 1})" for k in (i, j)]
+        raise ValueError(f"{' and '.join(names)} overlap: closer than {CLOSEST} Å")
+
+
+def from_structure(structure: Structure) -> WyckoffRepresentation:
+    """The representation of a pymatgen structure.
+
+    Raises:
+        ValueError: as `from_cell`, and for partial occupancy or species that are no elements.
+    """
+    for i, site in enumerate(structure):
+        if not site.is_ordered:
+            raise ValueError(
+                f"partial occupancy on site {i + 1} ({site.species_string}); ordered structures only"
+            )
+        if not isinstance(getattr(site.specie, "element", site.specie), Element):
+            raise ValueError(f"{site.species_string} on site {i + 1} is no element")
+        name = getattr(site.specie, "element", site.specie).name  # its symbol is H for D as well
+        if name not in ELEMENTS:
+            raise ValueError(f"{name} on site {i + 1}: write isotopes as their element")
+    return from_cell(structure.lattice.matrix, structure.frac_coords, structure.atomic_numbers)
+
+
+def to_table(
+    representations: Sequence[WyckoffRepresentation],
+    material_ids: Iterable[str] | None = None,
+    **columns: Sequence,
+) -> pd.DataFrame:
+    """Representations as a table with the columns of `COLUMNS`, one row each.
+
+    Args:
+        representations: formally valid or not; an unknown letter has site symmetry "", multiplicity 0.
+        material_ids: one name each; "0", "1" … if none are given.
+        columns: more columns, carried through.
+    """
+    ids = range(len(representations)) if material_ids is None else material_ids
+    sites = [list(map(_site, [r.space_group] * len(r.letters), r.letters)) for r in representations]
+    frame = pd.DataFrame(
+        {
+            "material_id": [str(name) for name in ids],
+            "space_group": np.array([r.space_group for r in representations], int),
+            "elements": [list(r.elements) for r in representations],
+            "wyckoff_letters": [list(r.letters) for r in representations],
+            "site_symmetries": [[p.site_symmetry for p in row] for row in sites],
+            "enumerations": [[p.enumeration for p in row] for row in sites],
+            "multiplicities": [[p.multiplicity for p in row] for row in sites],
+            "dof": [[p.dof for p in row] for row in sites],
+        }
+    )
+    return frame.assign(**columns)
+
+
+def _site(number: int, letter: str) -> WyckoffPosition:
+    group = space_group(number)
+    known = len(letter) == 1 and letter in group.letters
+    return group.position(letter) if known else WyckoffPosition(letter, "", -1, 0, 0)
+
+
+def from_table(frame: pd.DataFrame) -> list[WyckoffRepresentation]:
+    """The representations in a table."""
+    return [
+        WyckoffRepresentation(int(number), tuple(elements), tuple(letters))
+        for number, elements, letters in zip(
+            frame["space_group"], frame["elements"], frame["wyckoff_letters"], strict=True
+        )
+    ]
+
+
+def write_representations(path: str | Path, frame: pd.DataFrame) -> None:
+    """Write a table as Parquet; a killed run leaves no half of it."""
+    with writing(path) as temporary:
+        frame.to_parquet(temporary, index=False)
+
+
+def read_representations(path: str | Path) -> pd.DataFrame:
+    """Read a Parquet table of representations.
+
+    Raises:
+        ValueError: if the file is not a whole Parquet file or lacks columns.
+        FileNotFoundError: if there is none.
+    """
+    try:
+        frame = pd.read_parquet(path)
+    except (ValueError, OSError) as error:
+        if isinstance(error, FileNotFoundError):
+            raise
+        raise ValueError(f"{path} is not a Parquet file, or only a part of one: {error}") from error
+    if missing := [column for column in COLUMNS if column not in frame]:
+        raise ValueError(
+            f"{path} has no column {', '.join(missing)}: not a table of Wyckoff representations; "
+            "`wyk represent` makes one from crystals"
+        )
+    return frame
