@@ -12,7 +12,7 @@ import yaml
 from wyk.paths import ROOT
 
 TINY = {
-    "train": {"epochs": 2, "evaluate_every": 1},
+    "train": {"epochs": 40, "evaluate_every": 10},
     "sample": {"n": 20},
     "likelihood": {"n": 5, "permutations": 2},
     "structures": {"n": 2},

@@ -227,11 +227,13 @@ def test_likelihood_table(folder):
     table = likelihood(folder, pd.concat([frame, odd]), permutations=3)
     assert table["material_id"].tolist()[-2:] == ["fixed", "rutherfordium"]
     assert table["reason"].isna().sum() == len(frame)
-    assert "4a" in table["reason"].iloc[-2] and "Rf" in table["reason"].iloc[-1]
+    assert "4a" in table["reason"].iloc[-2]
+    assert "Rf" in table["reason"].iloc[-1]
     good = table[table["reason"].isna()]
     assert np.isfinite(good[["log_p", "log_p_mean", "log_p_std"]]).all(axis=None)
     lone = good[good["n_sites"] == 1]
-    assert np.allclose(lone["log_p"], lone["log_p_mean"]) and (lone["log_p_std"] < 1e-6).all()
+    assert np.allclose(lone["log_p"], lone["log_p_mean"])
+    assert (lone["log_p_std"] < 1e-6).all()
     assert good[good["n_sites"] > 2]["log_p_std"].median() > 0.01
 
 
@@ -267,7 +269,8 @@ def test_temperature_acts(folder):
         return len({r.fingerprint() for r in rows}), np.mean([len(r.letters) for r in rows])
 
     cold, warm, hot = distinct(0.01), distinct(1.0), distinct(100.0)
-    assert cold[0] < warm[0] <= hot[0] and warm[1] < hot[1]
+    assert cold[0] < warm[0] <= hot[0]
+    assert warm[1] < hot[1]
 
 
 def test_same_seed_same_samples(folder):
@@ -298,8 +301,10 @@ def test_conditions_are_met(folder):
     )
     centring = 4  # both groups are F
     for r in rows:
-        assert r.space_group in (225, 227) and {"Li", "O"} <= set(r.elements) <= {"Li", "O", "Fe"}
-        assert r.n_atoms <= 20 * centring and r.invalidity() is None
+        assert r.space_group in (225, 227)
+        assert {"Li", "O"} <= set(r.elements) <= {"Li", "O", "Fe"}
+        assert r.n_atoms <= 20 * centring
+        assert r.invalidity() is None
 
 
 @pytest.mark.parametrize(
@@ -330,7 +335,7 @@ def test_damaged_and_foreign_models_are_named(folder, tmp_path):
         shutil.rmtree(copy, ignore_errors=True)
         shutil.copytree(folder, copy)
         change()
-        with pytest.raises(ValueError) as error:
+        with pytest.raises(ValueError, match="copy") as error:  # the file is named
             checkpoint.load(copy)
         return str(error.value)
 

@@ -120,7 +120,8 @@ def test_golden_tmmghg2():
         set(zip(v.elements, v.site_symmetries, v.enumerations, strict=True))
         for v in found.variants()
     ]
-    assert len(variants) == 2 and all(v in variants for v in published)
+    assert len(variants) == 2
+    assert all(v in variants for v in published)
     assert (found.formula, found.n_atoms, found.degrees_of_freedom) == ("Hg2MgTm", 16, 0)
 
 
@@ -191,7 +192,8 @@ def test_formal_validity():
     def reason(number, letters):
         return WyckoffRepresentation(number, ("O",) * len(letters), tuple(letters)).invalidity()
 
-    assert reason(225, "ab") is None and reason(225, "ee") is None
+    assert reason(225, "ab") is None
+    assert reason(225, "ee") is None
     assert "4a" in reason(225, "aa")
     assert "no Wyckoff position 'm'" in reason(225, "m")
     assert "no space group 231" in reason(231, "a")

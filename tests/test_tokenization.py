@@ -30,7 +30,9 @@ def data(crystals):
 
 def test_tables_name_every_position():
     t = tables()
-    assert len(t.symmetry) == 1731 and len(t.symmetries) == 78 and t.lookup.shape == (231, 78, 8)
+    assert len(t.symmetry) == 1731
+    assert len(t.symmetries) == 78
+    assert t.lookup.shape == (231, 78, 8)
     assert (t.lookup[t.group, t.symmetry, t.enumeration] == torch.arange(1731)).all()
     assert (t.lookup >= 0).sum() == 1731
     p = space_group(225).position("c")
@@ -64,13 +66,13 @@ def test_augmentation_draws_variants_and_similar_elements(data):
     structure = torch.arange(len(data)).repeat(20)
     neighbours = similar_elements(VOCABULARY)
     same = augment(data, structure, 0.0, 0.0, neighbours)
-    assert torch.equal(same[0], data.elements[structure]) and torch.equal(
-        same[1], data.positions[structure]
-    )
+    assert torch.equal(same[0], data.elements[structure])
+    assert torch.equal(same[1], data.positions[structure])
     elements, positions = augment(data, structure, 1.0, 0.999, neighbours)
     many = data.variant_count[structure] > 1
     moved = (positions != data.positions[structure]).any(1)
-    assert 0.3 < moved[many].float().mean() <= 1 and not moved[~many].any()
+    assert 0.3 < moved[many].float().mean() <= 1
+    assert not moved[~many].any()
     different = elements != data.elements[structure]
     assert 0.9 < different.any(1).float().mean() <= 1
     row, site = different.nonzero(as_tuple=True)
@@ -82,7 +84,8 @@ def test_augmentation_draws_variants_and_similar_elements(data):
 
 def test_similar_elements_are_similar():
     near = {VOCABULARY[i] for i in similar_elements(VOCABULARY)[VOCABULARY.index("K")].tolist()}
-    assert {"Na", "Rb"} <= near and "F" not in near
+    assert {"Na", "Rb"} <= near
+    assert "F" not in near
 
 
 def test_prefixes_split_each_structure_in_known_and_remaining(data):

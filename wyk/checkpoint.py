@@ -124,7 +124,8 @@ def resume(folder: Path, identity: dict, model, optimizer, scheduler, state: dic
 def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     try:
         with safetensors.safe_open(path, "pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
+            names = file.keys()  # no mapping: it can not be iterated itself
+            return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
     except safetensors.SafetensorError as error:
         raise ValueError(f"{path} is damaged: {error}") from error
 

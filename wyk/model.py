@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from wyk.params import Model as Settings
 from wyk.tokenization import tables
 
+EMBEDDING_STD = 0.05
+
 
 class Attention(nn.Module):
     """Multi-head attention of queries to contexts, with a residual feed-forward block (pre-norm)."""
@@ -111,6 +113,10 @@ class WyckoffTransformer(nn.Module):
         self.describe_element = nn.Linear(self.element_descriptors.shape[1], d, bias=False)
         self.describe_group = nn.Linear(self.group_descriptors.shape[1], d, bias=False)
         self.describe_position = nn.Linear(self.position_descriptors.shape[1], d, bias=False)
+
+        for embedding in self.children():
+            if isinstance(embedding, nn.Embedding):  # small, so that descriptors speak first
+                nn.init.normal_(embedding.weight, std=EMBEDDING_STD)
 
         sizes = (d, settings.heads, settings.feedforward, settings.dropout)
         self.encoder = nn.ModuleList(Attention(*sizes) for _ in range(settings.encoder_layers))

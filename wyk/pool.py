@@ -2,9 +2,10 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import TimeoutError
+from concurrent.futures import TimeoutError, as_completed
 from dataclasses import dataclass
 from itertools import islice
+from multiprocessing import get_context
 from typing import TypeVar
 
 from pebble import ProcessExpired, ProcessFuture, ProcessPool
@@ -73,3 +74,40 @@ def _finished(
             yield chunk[0], Failed(f"took more than {time_limit:g} s")
         else:
             yield chunk[0], Failed("its process died")
+
+
+def as_done(
+    function: Callable, tasks: dict, jobs: int, time_limit: float
+) -> Iterator[tuple[object, object, str | None]]:
+    """Run a function in processes of one thread each, surviving what a task does to its process.
+
+    Args:
+        function: importable by name.
+        tasks: key → arguments of one call.
+        jobs: number of processes.
+        time_limit: seconds for one call; then its process is ended.
+
+    Yields:
+        (key, result, None) or (key, None, reason), as they come.
+    """
+    # Forked from a server that has imported but never computed: a fork after OpenMP has run would hang.
+    context = get_context("forkserver")
+    context.set_forkserver_preload([function.__module__])
+    pool = ProcessPool(max_workers=jobs, context=context)
+    try:
+        futures = {
+            pool.schedule(function, args=arguments, timeout=time_limit): key
+            for key, arguments in tasks.items()
+        }
+        for future in as_completed(futures):
+            try:
+                yield futures[future], future.result(), None
+            except TimeoutError:
+                yield futures[future], None, f"took longer than {time_limit:g} s"
+            except ProcessExpired as error:
+                yield futures[future], None, f"its process died with exit code {error.exitcode}"
+            except Exception as error:  # one bad crystal never stops the rest
+                yield futures[future], None, f"{type(error).__name__}: {error}"
+    finally:
+        pool.stop()
+        pool.join()

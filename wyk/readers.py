@@ -19,12 +19,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pymatgen.core import Structure
-from pymatgen.optimization.neighbors import find_points_in_spheres
 
-from wyk.representation import CLOSEST, ELEMENTS, WyckoffRepresentation, from_cell
+from wyk.representation import ELEMENTS, WyckoffRepresentation, check_cell, from_cell
 
 LARGEST = 16 * 2**20  # bytes of one crystal's text; real ones stay below 1 MB, zip bombs do not
-LONGEST = 200  # Å; the search for close atoms takes memory with the cell's volume, here 0.4 GB
 FORMATS = {"cif": "cif", "structure": "json"}  # column → format of its text
 EXTRA_COLUMNS = {  # column → name under which it is carried through, and its kind
     "spacegroup.number": ("spacegroup.number", int),
@@ -65,21 +63,21 @@ class Rejected:
 
 @dataclass(frozen=True)
 class Cell:
-    """An ordered crystal: lattice (3, 3) vectors as rows, Å; fractional (n, 3); numbers and labels (n,)."""
+    """An ordered crystal: lattice (3, 3) vectors as rows, Å; fractional (n, 3); atomic numbers (n,)."""
 
     lattice: np.ndarray
     fractional: np.ndarray
     numbers: np.ndarray
-    labels: tuple[str, ...]
 
 
 def parse(record: Record) -> Structure:
     """The crystal of a record as a pymatgen Structure.
 
     Raises:
-        ValueError: saying why it cannot be used; see `read_cell`.
+        ValueError: saying why it cannot be used; see `read_cell` and `check_cell`.
     """
     cell = read_cell(record)
+    check_cell(cell.lattice, cell.fractional, cell.numbers)
     return Structure(cell.lattice, [ELEMENTS[z - 1] for z in cell.numbers], cell.fractional)
 
 
@@ -87,7 +85,7 @@ def represent_record(record: Record) -> WyckoffRepresentation:
     """The crystal of a record as a Wyckoff representation.
 
     Raises:
-        ValueError: saying why it cannot be used; see `read_cell`.
+        ValueError: saying why it cannot be used; see `read_cell` and `from_cell`.
     """
     cell = read_cell(record)
     return from_cell(cell.lattice, cell.fractional, cell.numbers)
@@ -98,14 +96,11 @@ def read_cell(record: Record) -> Cell:
 
     Raises:
         ValueError: not a CIF or JSON of one crystal; no cell or atoms in it; partial occupancy, deuterium
-            or an unknown element; numbers that are not finite; symmetry that cannot be applied; two atoms
-            closer than 0.5 Å.
+            or an unknown element; symmetry that cannot be applied.
     """
     if not record.text.strip():
         raise ValueError("empty text")
-    cell = _read_cif(record.text) if record.format == "cif" else _read_json(record.text)
-    _check_geometry(cell)
-    return cell
+    return _read_cif(record.text) if record.format == "cif" else _read_json(record.text)
 
 
 def _read_cif(text: str) -> Cell:
@@ -134,7 +129,6 @@ def _read_cif(text: str) -> Cell:
         np.array(crystal.cell.orth.mat.tolist()).T,
         np.array([site.fract.tolist() for site in sites]),
         np.array([site.element.atomic_number for site in sites]),
-        tuple(site.label for site in sites),
     )
 
 
@@ -172,7 +166,7 @@ def _read_json(text: str) -> Cell:
             raise ValueError(f"{len(site)} species on site {label}; ordered structures only")
         _check_site(label, *site[0])
     numbers = np.array([ELEMENTS.index(site[0][0]) + 1 for site in species])
-    return Cell(lattice, fractional, numbers, labels)
+    return Cell(lattice, fractional, numbers)
 
 
 def _check_site(label: str, element: str, occupancy: float) -> None:
@@ -184,31 +178,6 @@ def _check_site(label: str, element: str, occupancy: float) -> None:
         raise ValueError(
             f"partial occupancy on site {label} ({occupancy:g}); ordered structures only"
         )
-
-
-def _check_geometry(cell: Cell) -> None:
-    if not len(cell.numbers):
-        raise ValueError("no atoms in the cell")
-    for name, values in (("cell", cell.lattice), ("coordinates", cell.fractional)):
-        if not np.isfinite(values).all():
-            raise ValueError(f"NaN or infinite numbers in the {name}")
-    lengths = np.linalg.norm(cell.lattice, axis=1)
-    if lengths.min() < CLOSEST or lengths.max() > LONGEST:
-        raise ValueError(
-            "cell of {:.3g} × {:.3g} × {:.3g} Å; ".format(*lengths)
-            + f"between {CLOSEST} and {LONGEST} Å can be read"
-        )
-    if abs(np.linalg.det(cell.lattice)) < 1e-3 * len(cell.numbers):
-        raise ValueError("the cell has almost no volume")
-    points = np.ascontiguousarray((cell.fractional - np.floor(cell.fractional)) @ cell.lattice)
-    first, second, _, distances = find_points_in_spheres(
-        points, points, r=CLOSEST, pbc=np.ones(3, int), lattice=np.ascontiguousarray(cell.lattice), tol=1e-8
-    )  # fmt: skip
-    neighbours = zip(first, second, distances, strict=True)
-    overlapping = [(i, j, d) for i, j, d in neighbours if i < j or (i == j and d > 1e-3)]
-    if overlapping:
-        i, j, distance = min(overlapping)
-        raise ValueError(f"{cell.labels[i]} and {cell.labels[j]} overlap: {distance:.2f} Å apart")
 
 
 def file_records(path: str | Path, label: str | None = None) -> Iterator[Record | Rejected]:

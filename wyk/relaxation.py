@@ -4,11 +4,8 @@ import contextlib
 import io
 import math
 import warnings
-from collections.abc import Callable, Iterator
-from concurrent.futures import as_completed
 from dataclasses import dataclass
 from functools import cache
-from multiprocessing import get_context
 
 import numpy as np
 import spglib
@@ -20,7 +17,6 @@ from ase.filters import FrechetCellFilter
 from ase.optimize import BFGS
 from ase.stress import full_3x3_to_voigt_6_stress
 from chgnet.model.model import BatchedGraph, CHGNet
-from pebble import ProcessExpired, ProcessPool
 from pymatgen.core import Structure
 
 from wyk.representation import from_structure
@@ -150,40 +146,3 @@ def _primitive(structure: Structure) -> Atoms:
     cell = (structure.lattice.matrix, structure.frac_coords, structure.atomic_numbers)
     lattice, fractional, numbers = spglib.standardize_cell(cell, to_primitive=True, symprec=SYMPREC)
     return Atoms(numbers, cell=lattice, scaled_positions=fractional, pbc=True)
-
-
-def in_workers(
-    function: Callable, tasks: dict, jobs: int, time_limit: float
-) -> Iterator[tuple[object, object, str | None]]:
-    """Run a function in processes of one thread each, surviving what a task does to its process.
-
-    Args:
-        function: importable by name.
-        tasks: key → arguments of one call.
-        jobs: number of processes.
-        time_limit: seconds for one call; then its process is ended.
-
-    Yields:
-        (key, result, None) or (key, None, reason), as they come.
-    """
-    # Forked from a server that has imported but never computed: a fork after OpenMP has run would hang.
-    context = get_context("forkserver")
-    context.set_forkserver_preload([__name__, function.__module__])
-    pool = ProcessPool(max_workers=jobs, context=context)
-    try:
-        futures = {
-            pool.schedule(function, args=arguments, timeout=time_limit): key
-            for key, arguments in tasks.items()
-        }
-        for future in as_completed(futures):
-            try:
-                yield futures[future], future.result(), None
-            except TimeoutError:
-                yield futures[future], None, f"took longer than {time_limit:g} s"
-            except ProcessExpired as error:
-                yield futures[future], None, f"its process died with exit code {error.exitcode}"
-            except Exception as error:  # one bad crystal never stops the rest
-                yield futures[future], None, f"{type(error).__name__}: {error}"
-    finally:
-        pool.stop()
-        pool.join()

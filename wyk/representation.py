@@ -179,7 +179,7 @@ def from_cell(
     """
     lattice, fractional = np.asarray(lattice, float), np.asarray(fractional, float)
     numbers = np.asarray(numbers, int)
-    _check_cell(lattice, fractional, numbers)
+    check_cell(lattice, fractional, numbers)
     cell = (lattice, fractional - np.floor(fractional), numbers)
     group, letters, orbits = _symmetry(cell)
     _, first = np.unique(orbits, return_index=True)
@@ -212,7 +212,12 @@ def _symmetry(cell) -> tuple[int, Sequence[str], np.ndarray]:
     return found.number, found.wyckoffs, found.crystallographic_orbits
 
 
-def _check_cell(lattice: np.ndarray, fractional: np.ndarray, numbers: np.ndarray) -> None:
+def check_cell(lattice: np.ndarray, fractional: np.ndarray, numbers: np.ndarray) -> None:
+    """Refuse what is no crystal; arguments as in `from_cell`.
+
+    Raises:
+        ValueError: for an empty, degenerate or non-finite cell, unknown elements, or overlapping atoms.
+    """
     if len(numbers) == 0:
         raise ValueError("no atoms in the cell")
     if not (np.isfinite(lattice).all() and np.isfinite(fractional).all()):
@@ -232,10 +237,12 @@ def _check_cell(lattice: np.ndarray, fractional: np.ndarray, numbers: np.ndarray
         near = points[:, axis] < CLOSEST / heights[axis]
         atoms = np.concatenate([atoms, atoms[near]])
         points = np.concatenate([points, points[near] + np.eye(3)[axis]])
-    if pairs := cKDTree(points @ lattice).query_pairs(CLOSEST):
-        i, j = sorted(atoms[list(min(pairs))])
-        names = [f"{ELEMENTS[numbers[k] - 1]} (atom {k + 1})" for k in (i, j)]
-        raise ValueError(f"{' and '.join(names)} overlap: closer than {CLOSEST} Å")
+    places = points @ lattice
+    if pairs := cKDTree(places).query_pairs(CLOSEST):
+        i, j = min(pairs)
+        names = [f"{ELEMENTS[numbers[k] - 1]} (atom {k + 1})" for k in sorted(atoms[[i, j]])]
+        apart = np.linalg.norm(places[i] - places[j])
+        raise ValueError(f"{' and '.join(names)} overlap: {apart:.2f} Å apart")
 
 
 def from_structure(structure: Structure) -> WyckoffRepresentation:

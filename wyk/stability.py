@@ -15,7 +15,7 @@ from pymatgen.core import Composition, Structure
 from scipy.optimize import linprog
 from tqdm import tqdm
 
-from wyk import datasets, relaxation
+from wyk import datasets, pool, relaxation
 from wyk.paths import writing
 
 REFERENCE = Path(str(files("wyk").joinpath("reference")))  # shipped: see its README.md
@@ -161,7 +161,7 @@ def reference_energies(
     crystals = [(source, *pair) for source, pairs in sources.items() for pair in pairs]
     tasks = {i: (structure,) for i, (_, _, structure) in enumerate(crystals)}
     results = tqdm(
-        relaxation.in_workers(relaxation.energy_per_atom, tasks, jobs, TIME_LIMIT),
+        pool.as_done(relaxation.energy_per_atom, tasks, jobs, TIME_LIMIT),
         total=len(tasks), unit="crystal", disable=None, file=sys.stderr,
     )  # fmt: skip
     rows, rejected = [], []

@@ -18,7 +18,7 @@ from pymatgen.io.cif import CifWriter
 from pyxtal import pyxtal
 from tqdm import tqdm
 
-from wyk import relaxation
+from wyk import pool, relaxation
 from wyk.paths import writing
 from wyk.representation import (
     ANGLE_TOLERANCE,
@@ -210,7 +210,7 @@ def _run_attempts(
         path.open("a", encoding="utf-8") as file,
         tqdm(total=len(tasks), initial=len(tasks) - len(missing), unit="draw", disable=None, file=sys.stderr) as bar,
     ):  # fmt: skip
-        for key, result, reason in relaxation.in_workers(attempt, missing, jobs, time_limit):
+        for key, result, reason in pool.as_done(attempt, missing, jobs, time_limit):
             done[key] = result or {"reason": reason}
             file.write(json.dumps({"key": key, **done[key]}) + "\n")
             file.flush()
