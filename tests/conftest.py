@@ -14,7 +14,7 @@ from wyk.paths import ROOT
 TINY = {
     "train": {"epochs": 40, "evaluate_every": 10},
     "sample": {"n": 20},
-    "likelihood": {"n": 5, "permutations": 2},
+    "likelihood": {"n": 5, "n_hot_and_cold": 5, "permutations": 2},
     "structures": {"n": 2},
 }
 

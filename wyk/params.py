@@ -69,6 +69,7 @@ class Likelihood(Section):
     """Likelihood of data and of samples, Appendix D of the paper."""
 
     n: Positive  # structures of each set, from its beginning
+    n_hot_and_cold: Positive  # samples at T = 100 and 0.01; hot ones are long, and slow to judge
     permutations: Positive  # random orders of each structure
 
 
