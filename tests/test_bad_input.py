@@ -60,11 +60,20 @@ BAD_CIFS = {  # what is wrong: (text, reason)
     "unknown": (_cif("Xx1 Xx 0 0 0 1"), "unknown element 'Xx' on site Xx1"),
     "dummy": (_cif("X0+ X 0 0 0 1"), "unknown element 'X' on site X0+"),
     "deuterium": (_cif("O1 O 0 0 0 1\nD1 D .2 0 0 1"), "site D1 is D, an isotope; write it as H"),
-    "overlap": (_cif("Fe1 Fe 0 0 0 1\nO1 O .98 0 0 1"), "Fe .atom 1. and O .atom 2. overlap: 0.10 Å apart"),
-    "twice": (_cif("Fe1 Fe 0 0 0 1\nFe2 Fe 1 0 0 1"), "Fe .atom 1. and Fe .atom 2. overlap: 0.00 Å apart"),
+    "overlap": (
+        _cif("Fe1 Fe 0 0 0 1\nO1 O .98 0 0 1"),
+        "Fe .atom 1. and O .atom 2. overlap: 0.10 Å apart",
+    ),
+    "twice": (
+        _cif("Fe1 Fe 0 0 0 1\nFe2 Fe 1 0 0 1"),
+        "Fe .atom 1. and Fe .atom 2. overlap: 0.00 Å apart",
+    ),
     "not a number": (_cif("Fe1 Fe 0 nan 0 1"), "no finite coordinates on site Fe1"),
     "unknown x": (_cif("Fe1 Fe ? 0 0 1"), "no finite coordinates on site Fe1"),
-    "NaN cell": (_cif("Fe1 Fe 0 0 0 1", cell="5 nan 5 90 90 90"), "NaN or infinite numbers in cell"),
+    "NaN cell": (
+        _cif("Fe1 Fe 0 0 0 1", cell="5 nan 5 90 90 90"),
+        "NaN or infinite numbers in cell",
+    ),
     "flat cell": (_cif("Fe1 Fe 0 0 0 1", cell="5 5 5 90 90 1e-5"), "almost no volume"),
     "short cell": (_cif("Fe1 Fe 0 0 0 1", cell="5 5 .1 90 90 90"), "a cell 0.10 Å thin"),
     "symbol": (

@@ -44,6 +44,13 @@ def test_enumeration_names_each_position_once(number):
         assert ranks == list(range(len(ranks)))  # in the order of the letters, from 0
 
 
+@pytest.mark.parametrize("group", GROUPS, ids=lambda g: g.number)
+def test_lattice_points_are_the_pure_translations(group):
+    general = Group(group.number)[0].ops
+    turnless = [op for op in general if np.allclose(op.rotation_matrix, np.eye(3))]
+    assert group.lattice_points == len(turnless)
+
+
 def test_the_papers_example():
     names = [
         (p.multiplicity, p.letter, p.site_symmetry, p.enumeration) for p in GROUPS[224].positions

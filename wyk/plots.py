@@ -41,7 +41,6 @@ SYSTEMS = (
     (194, "hexagonal", 2),
     (230, "cubic", 1),
 )
-LATTICE_POINTS = {"P": 1, "A": 2, "C": 2, "I": 2, "R": 3, "F": 4}  # in the conventional cell
 
 
 def save(figure: Figure, experiment: str, name: str, notebook: str) -> None:
@@ -63,7 +62,7 @@ def parameter_counts(representations: Sequence[WyckoffRepresentation]) -> pd.Dat
     """
     rows = []
     for crystal in representations:
-        atoms = crystal.n_atoms // LATTICE_POINTS[space_group(crystal.space_group).symbol[0]]
+        atoms = crystal.n_atoms // space_group(crystal.space_group).lattice_points
         lattice = next(free for last, _, free in SYSTEMS if crystal.space_group <= last)
         rows.append((3 * atoms + 6, crystal.degrees_of_freedom + lattice, 1 + len(crystal.letters)))
     return pd.DataFrame(rows, columns=["point_cloud", "continuous", "discrete"])
@@ -108,7 +107,7 @@ def parameters(counts: pd.DataFrame) -> Figure:
         axes.set_xticks([1, 2, 5, 10, 20, 50, 100, 200], minor=False)
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.yaxis.set_major_formatter(PercentFormatter(1))
         figure.legend(loc="outside upper left", ncols=2)
     return _closed(figure)
 
@@ -140,7 +139,7 @@ def space_groups(numbers: Sequence[int]) -> Figure:
         axes.bar(share.index, share, width=1.4, color=DARK)
         axes.set(xlim=(0.5, 230.5), xlabel="space group", ylabel="crystals")
         axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
-        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.yaxis.set_major_formatter(PercentFormatter(1))
         axes.set_xticks([1, 50, 100, 150, 200, 230])
     return _closed(figure)
 
@@ -157,7 +156,7 @@ def variants(counts: Sequence[int]) -> Figure:
         colours = [DARK if count < 10 else MIDDLE for count in share.index]
         axes.bar([str(count) for count in share.index], share, color=colours)
         axes.set(xlabel="equivalent Wyckoff representations", ylabel="crystals")
-        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.yaxis.set_major_formatter(PercentFormatter(1))
         few = share[share.index < 10].sum()
         patches = [plt.Rectangle((0, 0), 1, 1, color=colour) for colour in (DARK, MIDDLE)]
         axes.legend(patches, [f"fewer than 10: {few:.1%}", f"10 or more: {1 - few:.1%}"])

@@ -18,7 +18,6 @@ from wyk.tokenization import decode, tables
 
 BATCH = 2048  # structures grown at once
 ROUNDS = 3  # batches without a single success before a condition counts as impossible
-CENTRING = {"P": 1, "A": 2, "C": 2, "I": 2, "R": 3, "F": 4}  # lattice points per conventional cell
 
 
 @dataclass(frozen=True)
@@ -188,7 +187,7 @@ def _room(space_group: Tensor, max_atoms: int | None) -> Tensor:
     """Atoms that the conventional cell of each group may hold, (b,)."""
     if max_atoms is None:
         return torch.full(space_group.shape, torch.iinfo(torch.long).max // 2)
-    points = torch.tensor([CENTRING[lookup_group(g).symbol[0]] for g in space_group.tolist()])
+    points = torch.tensor([lookup_group(g).lattice_points for g in space_group.tolist()])
     return max_atoms * points
 
 

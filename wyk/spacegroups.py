@@ -21,6 +21,7 @@ import numpy as np
 from wyk.paths import writing
 
 TABLE = "spacegroups.json.gz"
+CENTRING = {"P": 1, "A": 2, "C": 2, "I": 2, "R": 3, "F": 4}
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,11 @@ class SpaceGroup:
     def letters(self) -> str:
         """All letters in order, as one string."""
         return self.variants[0]
+
+    @property
+    def lattice_points(self) -> int:
+        """Lattice points, and so primitive cells, in the conventional cell."""
+        return CENTRING[self.symbol[0]]
 
     def position(self, letter: str) -> WyckoffPosition:
         """The position with a letter.
