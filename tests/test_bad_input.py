@@ -76,6 +76,7 @@ BAD_CIFS = {  # what is wrong: (text, reason)
     ),
     "flat cell": (_cif("Fe1 Fe 0 0 0 1", cell="5 5 5 90 90 1e-5"), "almost no volume"),
     "short cell": (_cif("Fe1 Fe 0 0 0 1", cell="5 5 .1 90 90 90"), "a cell 0.10 Å thin"),
+    "vast cell": (_cif("Fe1 Fe 0 0 0 1", cell="9e4 5 5 90 90 90"), "lattice vector of 9e.04 Å"),
     "symbol": (
         _cif("Fe1 Fe 0 0 0 1", more="_symmetry_space_group_name_H-M 'P foo'"),
         r"unusable symmetry: H-M symbol \(P foo\) not found",

@@ -18,7 +18,7 @@ STAGES = ("represent", "train", "sample", "likelihood", "structures", "evaluate"
 NOTEBOOKS = {"quickstart": "00_quickstart", "dataset": "01_dataset"}
 EXPERIMENTS = ("quick", "biternary_7k", "mp_20_biternary", "mp_20")
 # Reading settings and arguments and finding folders: a change there changes no result.
-PLUMBING = {"cli", "params", "paths", "pool"}
+PLUMBING = {"cli", "params", "paths"}
 SHIPPED = {"spacegroups": "wyk/spacegroups.json.gz", "stability": "wyk/reference"}
 
 

@@ -150,6 +150,22 @@ def test_any_cell_of_a_crystal_has_the_same_fingerprint(structure):
     turned = structure.copy()
     turned.translate_sites(range(len(turned)), [0.13, 0.29, 0.41])
     assert from_structure(turned.get_sorted_structure()).fingerprint() == expected
+    other = structure.copy()
+    other.replace(0, "Og")  # one atom of another element is another crystal
+    assert from_structure(other).fingerprint() != expected
+
+
+def test_shifting_the_origin_of_a_real_crystal():
+    """Half the body diagonal is a normalizer translation of Fm-3m."""
+    expected = from_structure(TMMGHG2).fingerprint()
+    moved = TMMGHG2.copy()
+    moved.translate_sites(range(len(moved)), [0.5, 0.5, 0.5])
+    assert from_structure(moved).fingerprint() == expected
+    wrong = TMMGHG2.copy()  # the same shift of one sublattice alone is another crystal
+    wrong.translate_sites(
+        [i for i, site in enumerate(wrong) if site.specie.symbol == "Mg"], [0.1, 0, 0]
+    )
+    assert from_structure(wrong).fingerprint() != expected
 
 
 @pytest.mark.parametrize("number", [2, 12, 47, 62, 166, 194, 216, 225, 227])
@@ -219,6 +235,7 @@ CUBE = Lattice.cubic(4)
             "Fe .* and Co .* overlap",
         ),
         (Structure(Lattice.orthorhombic(4, 4, 0.3), ["Fe"], [[0, 0, 0]]), "0.30 Å thin"),
+        (Structure(Lattice.orthorhombic(4, 4, 301), ["Fe"], [[0, 0, 0]]), "vector of 301 Å"),
         (Structure(CUBE, ["Fe"], [[np.nan, 0, 0]]), "NaN"),
         (Structure(Lattice([[1, 0, 0], [2, 0, 0], [0, 0, 1]]), ["Fe"], [[0, 0, 0]]), "volume"),
     ],

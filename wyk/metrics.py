@@ -124,7 +124,10 @@ def distance(
     n = min(len(generated), len(floor))
     subsets = [floor[rng.permutation(len(floor))[:n]] for _ in range(FLOOR_SAMPLES if n else 0)]
     scores = [statistic(subset.mean(axis=0), target) for subset in subsets]
-    return entry | {"floor": float(np.mean(scores)) if n else None, "floor_n": n}
+    scores = [
+        score for score in scores if np.isfinite(score)
+    ]  # a small subset can miss all of `test`
+    return entry | {"floor": float(np.mean(scores)) if scores else None, "floor_n": n}
 
 
 def ks(generated: np.ndarray, test: np.ndarray) -> np.ndarray:

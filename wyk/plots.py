@@ -16,7 +16,7 @@ from pymatgen.io.ase import AseAtomsAdaptor
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
 from wyk.paths import figures, writing
-from wyk.representation import WyckoffRepresentation
+from wyk.representation import SYMPREC, WyckoffRepresentation, from_structure
 from wyk.spacegroups import space_group
 
 WIDTH = 3.4  # inches, a column of a journal page
@@ -169,7 +169,7 @@ def crystal(structure: Structure) -> Figure:
     Args:
         structure: ordered, any cell.
     """
-    cell = SpacegroupAnalyzer(structure, symprec=0.1).get_conventional_standard_structure()
+    cell = SpacegroupAnalyzer(structure, symprec=SYMPREC).get_conventional_standard_structure()
     atoms = AseAtomsAdaptor.get_atoms(cell, msonable=False)
     atoms.wrap(eps=1e-3)
     block = atoms.repeat((2, 2, 2))
@@ -194,8 +194,10 @@ def crystal(structure: Structure) -> Figure:
             markerscale=1.3,
         )
         a, b, c = cell.lattice.abc
-        symbol = SpacegroupAnalyzer(cell, symprec=0.1).get_space_group_symbol()
-        axes.set_title(f"{cell.reduced_formula}, {symbol}: a, b, c = {a:.2f}, {b:.2f}, {c:.2f} Å")
+        a, b, c = cell.lattice.abc
+        found = from_structure(cell)
+        symbol = space_group(found.space_group).symbol
+        axes.set_title(f"{found.formula}, {symbol}: a, b, c = {a:.2f}, {b:.2f}, {c:.2f} Å")
         axes.axis("off")
     return _closed(figure)
 

@@ -1,5 +1,6 @@
 """A crystal as a space group and a set of occupied Wyckoff positions (paper, §2 and §3.1)."""
 
+import contextlib
 import logging
 import os
 from collections import Counter
@@ -25,6 +26,7 @@ from wyk.spacegroups import WyckoffPosition, space_group
 SYMPREC = 0.1  # Å
 ANGLE_TOLERANCE = 5  # degrees
 CLOSEST = 0.5  # Å; nearer than this two atoms are one, or an error
+LONGEST = 300  # Å; on vaster cells the symmetry search can take all time and memory there is
 ELEMENTS = tuple(chemical_symbols[1:])  # atomic number z is ELEMENTS[z - 1]
 logging.getLogger("moyo").setLevel(logging.ERROR)  # it warns about every supercell
 
@@ -164,9 +166,9 @@ def from_cell(
 ) -> WyckoffRepresentation:
     """The representation of a crystal given by any of its cells.
 
-    The space group is spglib's at symprec 0.1 Å and 5°, as in the paper. For cubic cells moyo's is taken, which
-    comes first: there the two agree, and spglib needs 25 ms where moyo needs 0.4. (Lower symmetry is left to
-    spglib, because moyo misses some groups; moyo never sees an angle tolerance, because it can hang on one.)
+    The space group is spglib's at symprec 0.1 Å and 5°, as in the paper. For cells that look cubic moyo comes
+    first, and if it finds a cubic group that is taken: there the two agree, and spglib needs 25 ms where moyo
+    needs 0.4. (Moyo misses some groups of lower symmetry, and can hang on flat cells and on angle tolerances.)
 
     Args:
         lattice: (3, 3) lattice vectors as rows, Å.
@@ -195,13 +197,11 @@ def from_cell(
 
 def _symmetry(cell) -> tuple[int, Sequence[str], np.ndarray]:
     """Space group, Wyckoff letter of each atom, and the crystallographic orbit each belongs to."""
-    try:
-        found = moyopy.MoyoDataset(moyopy.Cell(*(part.tolist() for part in cell)), symprec=SYMPREC)
-        if found.number >= 195:
-            return found.number, found.wyckoffs, np.asarray(found.orbits)
-    except BaseException as error:  # a Rust panic is not an Exception; spglib decides then
-        if isinstance(error, KeyboardInterrupt):
-            raise
+    if _looks_cubic(cell[0]):
+        with contextlib.suppress(ValueError):  # then spglib decides
+            found = moyopy.MoyoDataset(moyopy.Cell(*map(np.ndarray.tolist, cell)), symprec=SYMPREC)
+            if found.number >= 195:
+                return found.number, found.wyckoffs, np.asarray(found.orbits)
     try:
         found = spglib.get_symmetry_dataset(cell, symprec=SYMPREC, angle_tolerance=ANGLE_TOLERANCE)
     except Exception as error:
@@ -210,6 +210,14 @@ def _symmetry(cell) -> tuple[int, Sequence[str], np.ndarray]:
         raise ValueError(f"no symmetry found at {SYMPREC} Å")
     # `equivalent_atoms` would split orbits in a supercell that breaks the symmetry; these do not
     return found.number, found.wyckoffs, found.crystallographic_orbits
+
+
+def _looks_cubic(lattice: np.ndarray) -> bool:
+    """Whether the cell is a cubic, body- or face-centred cubic lattice's usual one, give or take a percent."""
+    lengths = np.linalg.norm(lattice, axis=1)
+    cosines = (lattice @ lattice.T)[np.triu_indices(3, 1)] / lengths.mean() ** 2
+    usual = np.abs(cosines - np.array([[0], [-1 / 3], [1 / 2]])).max(axis=1)
+    return np.ptp(lengths) < 0.01 * lengths.mean() and usual.min() < 0.02
 
 
 def check_cell(lattice: np.ndarray, fractional: np.ndarray, numbers: np.ndarray) -> None:
@@ -222,6 +230,8 @@ def check_cell(lattice: np.ndarray, fractional: np.ndarray, numbers: np.ndarray)
         raise ValueError("no atoms in the cell")
     if not (np.isfinite(lattice).all() and np.isfinite(fractional).all()):
         raise ValueError("NaN or infinite numbers in cell or coordinates")
+    if (longest := np.linalg.norm(lattice, axis=1).max()) > LONGEST:
+        raise ValueError(f"a lattice vector of {longest:.3g} Å; up to {LONGEST} Å can be read")
     if abs(np.linalg.det(lattice)) < 1e-3 * len(numbers):
         raise ValueError(f"the cell has almost no volume ({abs(np.linalg.det(lattice)):.2g} Å³)")
     if numbers.min() < 1 or numbers.max() > len(ELEMENTS):

@@ -53,7 +53,7 @@ def train(name: str) -> None:
         "data": experiment.data.model_dump(),
         "structures": {split: len(rows) for split, rows in sets.items()},
         "seed": params.seed,
-        "space_group_counts": {str(g): int(counts[g]) for g in counts.nonzero().ravel()},
+        "space_group_counts": {str(g): int(counts[g]) for g in counts.nonzero().ravel().tolist()},
         "most_sites": max(len(r.letters) for r in everything),
     }
     fit(
