@@ -9,7 +9,7 @@ import pytest
 from pymatgen.core import Composition, Structure
 from scipy import stats
 
-from wyk import metrics, structures
+from wyk import metrics, statistics, structures
 from wyk.representation import WyckoffRepresentation, from_structure, to_table
 
 SHARED = Path(__file__).parents[1] / ".." / "shared"
@@ -24,30 +24,31 @@ TRICLINIC = WyckoffRepresentation(1, ("Ba", "F"), ("a", "a"))
 INVALID = WyckoffRepresentation(225, ("Na", "Cl"), ("a", "a"))
 
 
-@pytest.mark.parametrize(("k", "n"), [(0, 10), (3, 10), (10, 10), (884, 1000)])
-def test_wilson_is_that_of_scipy(k, n):
-    expected = stats.binomtest(k, n).proportion_ci(method="wilson")
-    assert metrics.wilson(k, n) == pytest.approx([expected.low, expected.high], abs=1e-6)
+def test_wilson_on_newcombes_example():
+    """81 of 263: 25.5% to 36.6% (Newcombe, Statistics in Medicine 17, 857 (1998), Table I)."""
+    assert statistics.wilson(81, 263) == pytest.approx([0.2553, 0.3662], abs=1e-4)
+    assert statistics.wilson(0, 10)[0] == 0
+    assert statistics.wilson(10, 10)[1] == 1
 
 
 def test_a_rate_of_nothing_has_no_value():
     entry = {"value": None, "n": 0, "interval": None, "numerator": 0, "denominator": 0}
-    assert metrics.rate([]) == entry
+    assert statistics.rate([]) == entry
 
 
 def test_ks_is_that_of_scipy():
     rng = np.random.default_rng(0)
     a, b = rng.poisson(3, 500), rng.poisson(3.5, 700)
-    ours = metrics.ks(*(metrics.histogram(x, 20).mean(axis=0) for x in (a, b)))
+    ours = statistics.ks(*(metrics.histogram(x, 20).mean(axis=0) for x in (a, b)))
     assert ours == pytest.approx(stats.ks_2samp(a, b).statistic)
 
 
 def test_chi2_by_hand():
     test = np.array([0.5, 0.25, 0.25, 0.0])
     generated = np.array([0.4, 0.4, 0.0, 0.2])  # → 1/2, 1/2, 0 once the absent category is dropped
-    assert metrics.chi2(generated, test) == pytest.approx(0 + 0.25 + 0.25)
-    assert metrics.chi2(test, test) == 0
-    assert np.isnan(metrics.chi2(np.array([0, 0, 0, 1.0]), test))
+    assert statistics.chi2(generated, test) == pytest.approx(0 + 0.25 + 0.25)
+    assert statistics.chi2(test, test) == 0
+    assert np.isnan(statistics.chi2(np.array([0, 0, 0, 1.0]), test))
 
 
 def test_elements_enter_as_atomic_fractions():
@@ -61,7 +62,7 @@ def test_intervals_cover_the_mean_19_times_in_20():
     hits = 0
     for seed in range(200):
         sample = np.random.default_rng([1, seed]).normal(5, 2, size=(100, 1))
-        low, high = metrics.bootstrap(sample, lambda m: m[..., 0], seed)["interval"]
+        low, high = statistics.bootstrap(sample, lambda m: m[..., 0], seed)["interval"]
         hits += low < 5 < high
     assert 180 <= hits <= 199
 
@@ -70,17 +71,18 @@ def test_real_data_scores_the_floor_and_other_data_does_not():
     rng = np.random.default_rng(0)
     rows = lambda size, mean: metrics.histogram(np.minimum(rng.poisson(mean, size), 29), 30)  # noqa: E731
     test, floor = rows(4000, 5), rows(4000, 5)
-    for statistic in (metrics.ks, metrics.chi2):
-        same = metrics.distance(rows(500, 5), test, floor, statistic, seed=0)
-        other = metrics.distance(rows(500, 7), test, floor, statistic, seed=0)
+    for statistic in (statistics.ks, statistics.chi2):
+        same = statistics.distance(rows(500, 5), test, floor, statistic, seed=0)
+        other = statistics.distance(rows(500, 7), test, floor, statistic, seed=0)
         assert same["interval"][0] < same["floor"] < same["interval"][1]
         assert other["interval"][0] > 3 * other["floor"]
         assert same["interval"][0] <= same["value"] <= same["interval"][1]
-        small = metrics.distance(rows(500, 5), test, floor[:100], statistic, seed=0)
+        small = statistics.distance(rows(500, 5), test, floor[:100], statistic, seed=0)
         assert (same["floor_n"], small["floor_n"]) == (500, 100)
         assert small["floor"] > same["floor"]
         assert (
-            metrics.distance(rows(500, 5), test, floor, statistic, seed=0)["floor"] == same["floor"]
+            statistics.distance(rows(500, 5), test, floor, statistic, seed=0)["floor"]
+            == same["floor"]
         )
 
 
@@ -99,10 +101,10 @@ def test_the_numbers_of_the_official_test_split():
         share = np.mean([metrics.charge_neutral(f, states) for f in test["pretty_formula"]])
         assert round(100 * share, 2) == percent
     groups = [metrics.histogram(d["spacegroup.number"], 231).mean(axis=0) for d in (val, test)]
-    assert metrics.chi2(*groups) == pytest.approx(0.046, abs=1e-3)
+    assert statistics.chi2(*groups) == pytest.approx(0.046, abs=1e-3)
     elements = [d["pretty_formula"].map(lambda f: len(Composition(f))) for d in (val, test)]
     counts = [metrics.histogram(each, 8).mean(axis=0) for each in elements]
-    assert metrics.ks(*counts) == pytest.approx(0.008, abs=5e-4)
+    assert statistics.ks(*counts) == pytest.approx(0.008, abs=5e-4)
 
 
 def crystal(representation: WyckoffRepresentation) -> Structure:
