@@ -252,9 +252,7 @@ def _zip(path: Path, label: str) -> Iterator[Record | Rejected]:
             try:
                 with archive.open(member) as opened:
                     content = opened.read(LARGEST + 1)
-            except (
-                Exception
-            ) as error:  # each kind of compression raises its own, a password another
+            except Exception as error:  # each kind of compression raises its own
                 yield Rejected(where, material_id, f"cannot be unpacked: {error}")
             else:
                 yield _cif_record(where, material_id, content)

@@ -139,10 +139,9 @@ def _primitive(structure: Structure) -> Atoms:
     from_structure(
         structure
     )  # refuses overlaps, partial occupancy, and NaN, on which spglib crashes
-    if untrained := sorted(
-        {e.symbol for e in structure.elements if e.Z > 94 or e.symbol in UNTRAINED}
-    ):
-        raise ValueError(f"CHGNet does not know {', '.join(untrained)}")
+    unknown = {e.symbol for e in structure.elements if e.Z > 94 or e.symbol in UNTRAINED}
+    if unknown:
+        raise ValueError(f"CHGNet does not know {', '.join(sorted(unknown))}")
     cell = (structure.lattice.matrix, structure.frac_coords, structure.atomic_numbers)
     lattice, fractional, numbers = spglib.standardize_cell(cell, to_primitive=True, symprec=SYMPREC)
     return Atoms(numbers, cell=lattice, scaled_positions=fractional, pbc=True)

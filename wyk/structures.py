@@ -33,7 +33,7 @@ from wyk.representation import (
 from wyk.stability import Hull
 
 DRAW_LIMIT = (
-    30.0  # seconds for one pyXtal draw; real representations take 0.06 on average, 1.4 at most
+    30.0  # seconds for a pyXtal draw; real representations take 0.06 on average, 1.4 at most
 )
 ATTEMPTS = "attempts.jsonl"  # what an unfinished run has done so far
 
@@ -125,9 +125,7 @@ def attempt(representation: WyckoffRepresentation, seed: list[int]) -> dict:
             return {"reason": relaxed.reason}
         cif = symmetrised_cif(relaxed.structure)
         found = from_structure(read_cif(cif)).space_group
-    except (
-        Exception
-    ) as error:  # pyXtal and CIF readers raise of all kinds; the row keeps its reason
+    except Exception as error:  # pyXtal raises of all kinds; the row keeps its reason
         return {"reason": str(error) or type(error).__name__}
     return {
         "cif": cif,
