@@ -68,6 +68,7 @@ def load(folder: str | Path) -> WyckoffTransformer:
     except RuntimeError as error:
         raise ValueError(f"{folder / WEIGHTS} does not fit its config.json: {error}") from error
     model.config = config
+    torch.set_num_threads(1)  # as in training
     return model.eval()
 
 

@@ -6,6 +6,7 @@ on their order, to the last bit.
 """
 
 import warnings
+from dataclasses import dataclass
 
 import gemmi
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from wyk.params import Model as Settings
 from wyk.tokenization import tables
 
-EMBEDDING_STD = 0.05
+EMBEDDING_STD = 0.05  # small, so that descriptors speak before what is learned of each class alone
 
 
 class Attention(nn.Module):
@@ -65,21 +66,27 @@ class Attention(nn.Module):
         return x + self.feedforward(x)
 
 
+@dataclass
 class Context:
     """What is known of a batch of structures, encoded once and asked many times.
 
     Attributes:
         tokens: (b, 1 + known, d); the first is the space group.
         mask: (b, 1 + known) which tokens are there.
-        space_group: (b,).
+        space_group: (b,) numbers.
         presence: (b, elements) how many known sites each element has.
         occupied: (b, symmetries) how many known sites each site symmetry has.
-        free: (b, symmetries, enumerations) positions that another site may take; see `formal_masks`.
+        free: (b, symmetries, enumerations) which positions of the group another site may take.
         empty: (b,) whether nothing is known yet.
     """
 
-    def __init__(self, **fields: Tensor):
-        self.__dict__.update(fields)
+    tokens: Tensor
+    mask: Tensor
+    space_group: Tensor
+    presence: Tensor
+    occupied: Tensor
+    free: Tensor
+    empty: Tensor
 
 
 class WyckoffTransformer(nn.Module):
@@ -115,7 +122,7 @@ class WyckoffTransformer(nn.Module):
         self.describe_position = nn.Linear(self.position_descriptors.shape[1], d, bias=False)
 
         for embedding in self.children():
-            if isinstance(embedding, nn.Embedding):  # small, so that descriptors speak first
+            if isinstance(embedding, nn.Embedding):
                 nn.init.normal_(embedding.weight, std=EMBEDDING_STD)
 
         sizes = (d, settings.heads, settings.feedforward, settings.dropout)

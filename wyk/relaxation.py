@@ -29,7 +29,10 @@ MAX_STEPS = 500
 VOLUMES = (3.0, 200.0)
 # Å. pyXtal places atoms exactly; a looser search could take a chance likeness for symmetry.
 SYMPREC = 1e-3
-warnings.filterwarnings("ignore", "Converting a tensor", module="chgnet")  # on every call
+# Said on every call, of every start far from its minimum:
+warnings.filterwarnings("ignore", "Converting a tensor", module="chgnet")
+warnings.filterwarnings("ignore", "FixSymmetry adjust_cell may be ill behaved")
+warnings.filterwarnings("ignore", "logm result may be inaccurate")
 
 
 @dataclass(frozen=True)

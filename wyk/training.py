@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from wyk import checkpoint, paths
+from wyk import checkpoint, params, paths
 from wyk.model import WyckoffTransformer
-from wyk.params import Experiment
-from wyk.params import load as load_params
+from wyk.params import Experiment, Train
 from wyk.representation import from_table, read_representations
 from wyk.tokenization import (
     VOCABULARY,
@@ -35,10 +34,9 @@ def train(name: str) -> None:
 
     Raises:
         FileNotFoundError: if the representations are not there.
-        ValueError: if there is nothing to train on, or the loss becomes NaN.
+        ValueError: if there is no such experiment, nothing to train on, or the loss becomes NaN.
     """
-    params = load_params()
-    experiment = params.experiments[name]
+    seed, experiment = params.load().seed, params.experiment(name)
     sets = {
         split: from_table(read_representations(paths.run(name, "represent") / f"{split}.parquet"))
         for split in ("train", "val")
@@ -52,7 +50,7 @@ def train(name: str) -> None:
         "experiment": name,
         "data": experiment.data.model_dump(),
         "structures": {split: len(rows) for split, rows in sets.items()},
-        "seed": params.seed,
+        "seed": seed,
         "space_group_counts": {str(g): int(counts[g]) for g in counts.nonzero().ravel().tolist()},
         "most_sites": max(len(r.letters) for r in everything),
     }
@@ -137,6 +135,7 @@ def fit(
         config: what to say in config.json beside the architecture.
     """
     settings, seed = experiment.train, config["seed"]
+    torch.set_num_threads(1)  # for matrices this small more are slower, and change the last bits
     torch.manual_seed(seed)
     model = WyckoffTransformer(experiment.model, VOCABULARY)
     optimizer = _optimizer(model, settings)
@@ -231,7 +230,7 @@ def fit(
     return checkpoint.load(folder)
 
 
-def _optimizer(model: WyckoffTransformer, settings) -> torch.optim.Optimizer:
+def _optimizer(model: WyckoffTransformer, settings: Train) -> torch.optim.Optimizer:
     if settings.optimizer == "sgd":
         return torch.optim.SGD(model.parameters(), settings.lr, weight_decay=settings.weight_decay)
     return torch.optim.AdamW(
@@ -239,7 +238,7 @@ def _optimizer(model: WyckoffTransformer, settings) -> torch.optim.Optimizer:
     )
 
 
-def _scheduler(optimizer, settings, steps: int):
+def _scheduler(optimizer: torch.optim.Optimizer, settings: Train, steps: int):
     if settings.schedule == "plateau":
         return torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=5)
     total = steps * settings.epochs
