@@ -11,7 +11,7 @@ from ase.visualize.plot import plot_atoms
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullLocator, PercentFormatter
-from pymatgen.core import Structure
+from pymatgen.core import Composition, Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
@@ -21,6 +21,7 @@ from wyk.spacegroups import space_group
 
 WIDTH = 3.4  # inches, a column of a journal page
 DARK, MIDDLE, LIGHT = "#1b3a5c", "#d1742b", "#c9ced6"  # apart in hue, and in grey print
+MANY = 48  # variants; triclinic crystals have up to 1,344
 STYLE = {
     "font.size": 8,
     "axes.titlesize": 8,
@@ -150,11 +151,12 @@ def variants(counts: Sequence[int]) -> Figure:
     Args:
         counts: number of normalizer variants of each crystal.
     """
-    share = pd.Series(counts).value_counts(normalize=True).sort_index()
+    share = pd.Series(counts).clip(upper=MANY).value_counts(normalize=True).sort_index()
+    labels = [str(count) if count < MANY else f"≥ {MANY}" for count in share.index]
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(WIDTH, 2.0))
         colours = [DARK if count < 10 else MIDDLE for count in share.index]
-        axes.bar([str(count) for count in share.index], share, color=colours)
+        axes.bar(labels, share, color=colours)
         axes.set(xlabel="equivalent Wyckoff representations", ylabel="crystals")
         axes.yaxis.set_major_formatter(PercentFormatter(1))
         few = share[share.index < 10].sum()
@@ -197,7 +199,10 @@ def crystal(structure: Structure) -> Figure:
         a, b, c = cell.lattice.abc
         found = from_structure(cell)
         symbol = space_group(found.space_group).symbol
-        axes.set_title(f"{found.formula}, {symbol}: a, b, c = {a:.2f}, {b:.2f}, {c:.2f} Å")
+        # from the least electronegative element on, as chemists write it
+        parts = sorted(Composition(found.formula).items())
+        formula = "".join(f"{e.symbol}{n:g}" if n > 1 else e.symbol for e, n in parts)
+        axes.set_title(f"{formula}, {symbol}: a, b, c = {a:.2f}, {b:.2f}, {c:.2f} Å")
         axes.axis("off")
     return _closed(figure)
 
