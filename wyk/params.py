@@ -78,6 +78,7 @@ class Structures(Section):
 
     n: Positive
     draws: Positive  # pyXtal draws of each representation; the lowest energy counts
+    time_limit: Positive  # s for one draw and its relaxation
 
 
 class Experiment(Section):
