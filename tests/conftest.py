@@ -6,15 +6,90 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
+from lightning_fabric import Fabric
 
+from wyk import checkpoint, datasets, training
+from wyk.params import Experiment, Model, Train
 from wyk.paths import ROOT
+from wyk.representation import from_table
+from wyk.tokenization import VOCABULARY, encode
+
+MODEL = Model(
+    d=16,
+    encoder_layers=2,
+    query_layers=1,
+    heads=2,
+    feedforward=2,
+    dropout=0.1,
+    presence="kinds",
+    balance=True,
+    descriptors=True,
+    attention="set",
+)
+TRAIN = Train(
+    epochs=6,
+    batch=128,
+    targets="all",
+    order="random",
+    formal_masks=True,
+    optimizer="adamw",
+    lr=0.01,
+    weight_decay=0.01,
+    clip=1.0,
+    schedule="cosine",
+    warmup=0.1,
+    variants=0.5,
+    substitute=0.2,
+    augment_until=0.5,
+    evaluate_every=2,
+    patience=6,
+    refit=False,
+    members=1,
+)
+
+
+def fit(folder, epochs=6, fabric=None, architecture=None, **changes):
+    """A small model of the embedded crystals."""
+    settings = Experiment.model_construct(
+        model=MODEL.model_copy(update=architecture or {}),
+        train=TRAIN.model_copy(update={"epochs": epochs} | changes),
+    )
+    rows = from_table(datasets.load("aflow:train"))
+    counts = pd.Series([r.space_group for r in rows]).value_counts()
+    config = {
+        "seed": 3,
+        "most_sites": max(len(r.letters) for r in rows),
+        "space_group_counts": {str(g): int(c) for g, c in counts.items()},
+    }
+    sets = (encode(rows, VOCABULARY, variants=True), encode(rows[:50], VOCABULARY))
+    training.fit(fabric or Fabric(devices=1), settings, *sets, folder, config)
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model")
+    fit(path, epochs=12)
+    return path
+
+
+@pytest.fixture(scope="session")
+def model(folder):
+    return checkpoint.load(folder)
+
+
+@pytest.fixture(scope="session")
+def data():
+    return encode(from_table(datasets.load("aflow:test")), VOCABULARY)
+
 
 TINY = {
-    "train": {"epochs": 40, "evaluate_every": 10},
+    "train": {"epochs": 40, "evaluate_every": 10, "members": 2},
     "sample": {"n": 20},
     "likelihood": {"n": 5, "n_hot_and_cold": 5, "permutations": 2},
+    "sweep": {"n": 5, "temperatures": "0.5,1"},
     "structures": {"n": 2},
 }
 

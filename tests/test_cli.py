@@ -6,12 +6,32 @@ import subprocess
 import sys
 import time
 
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from wyk import cli, datasets
+from wyk import cli, datasets, options
+from wyk.representation import (
+    WyckoffRepresentation,
+    from_table,
+    to_table,
+    write_representations,
+)
 
-COMMANDS = ("represent", "train", "sample", "likelihood", "structures", "reference", "evaluate")
+COMMANDS = (
+    "represent",
+    "train",
+    "trials",
+    "sample",
+    "likelihood",
+    "sweep",
+    "structures",
+    "reference",
+    "evaluate",
+)
+LIKELIHOOD = ["likelihood", "nowhere.cif", "--model", "nowhere", "-o", "out.parquet"]
+SWEEP = ["sweep", "--model", "nowhere", "-n", "3", "--reference", "nowhere.cif"]
+SWEEP += ["--training", "nowhere.cif", "-o", "out.csv"]
 SAMPLE = ["sample", "--model", "nowhere", "-n", "3", "-o", "out.parquet"]
 
 
@@ -67,7 +87,23 @@ def test_help_does_not_load_torch():
         ([*SAMPLE, "--temperature", "0"], "--temperature"),
         ([*SAMPLE, "--temperature", "nan"], "--temperature"),
         ([*SAMPLE, "-n", "0"], "-n"),
+        ([*SAMPLE, "--max-sites", "0"], "--max-sites"),
+        ([*SAMPLE, "--chemical-system", "Li,O"], "'Li,O' is no chemical element; write e.g. Li-O"),
+        ([*SAMPLE, "--chemical-system", "Li-O", "--elements", "Li,O"], "leave out --elements"),
+        ([*SAMPLE, "--chemical-system", "Li-O", "--require", "Li"], "and --require"),
+        ([*SAMPLE, "--complete", "x.cif", "--space-group", "225"], "leave out --space-group"),
+        ([*SAMPLE, "--unconstrained", "--max-atoms", "3"], "leave out --max-atoms"),
+        (
+            [*SAMPLE, "--unconstrained", "--complete", "x", "--require", "O"],
+            "--require, --complete",
+        ),
         (["evaluate", "aflow:test", "-o", "x"], "--reference"),
+        ([*LIKELIHOOD, "--temperature", "-1"], "--temperature"),
+        ([*LIKELIHOOD, "--permutations", "0"], "--permutations"),
+        ([*SWEEP, "--temperatures", "1,0"], "--temperatures"),
+        ([*SWEEP, "--temperatures", "1;2"], "'1;2': write numbers"),
+        ([*SWEEP, "--temperatures", ""], "'': write numbers"),
+        (SWEEP, "--temperatures"),
     ],
 )
 def test_usage_errors(arguments, complaint):
@@ -77,9 +113,10 @@ def test_usage_errors(arguments, complaint):
 
 
 def test_lists():
-    assert cli._elements("Li, O,Fe") == ["Li", "O", "Fe"]
-    assert cli._groups("225, 227") == [225, 227]
-    assert cli._elements(None) is cli._groups(None) is None
+    assert options.elements("Li, O,Fe") == ["Li", "O", "Fe"]
+    assert options.system("Li-O-Fe") == ["Li", "O", "Fe"]
+    assert options.groups("225, 227") == [225, 227]
+    assert options.elements(None) is options.system(None) is options.groups(None) is None
 
 
 @pytest.mark.parametrize(
@@ -88,10 +125,12 @@ def test_lists():
         (["represent", "nowhere.csv", "-o", "out.parquet"], "nowhere.csv"),
         (["train", "--experiment", "qick"], "no experiment 'qick'; there are quick"),
         (SAMPLE, "nowhere"),
+        ([*SAMPLE, "--complete", "nowhere.cif"], "nowhere.cif"),
         (["structures", "nowhere.parquet", "-o", "out"], "nowhere.parquet"),
         (["reference", "nowhere.cif", "-o", "out.csv.gz"], "nowhere.cif"),
         (["evaluate", "nowhere.cif", "--reference", "aflow:test", "-o", "out"], "nowhere.cif"),
-        (["likelihood", "nowhere.cif", "--model", "nowhere", "-o", "out.parquet"], "nowhere"),
+        (LIKELIHOOD, "nowhere"),
+        ([*SWEEP, "--temperatures", "1"], "nowhere.cif"),
     ],
 )
 def test_errors_are_one_sentence(monkeypatch, capsys, tmp_path, arguments, complaint):
@@ -121,6 +160,56 @@ def test_represent(monkeypatch, capsys, tmp_path):
     assert main(monkeypatch, "represent", "aflow:test", "-o", str(out), "--jobs", "1") == 0
     assert capsys.readouterr().out == f"{out}: 58 representations, 0 rejected\n"
     assert len(datasets.load(out)) == 58
+
+
+def test_sample_under_conditions(monkeypatch, capsys, folder, tmp_path):
+    out = tmp_path / "samples.parquet"
+    arguments = [
+        "sample",
+        "--model",
+        str(folder),
+        "-n",
+        "20",
+        "-o",
+        str(out),
+        "--space-group",
+        "225",
+    ]
+    arguments += ["--chemical-system", "Na-Cl", "--max-sites", "3", "--max-atoms", "12"]
+    assert main(monkeypatch, *arguments) == 0
+    assert capsys.readouterr().out == f"{out}: 20 representations\n"
+    for r in from_table(datasets.load(out)):
+        assert (r.space_group, set(r.elements)) == (225, {"Na", "Cl"})
+        assert len(r.letters) <= 3
+        assert r.n_atoms <= 48
+
+
+def test_sample_unconstrained(monkeypatch, capsys, folder, tmp_path):
+    out = tmp_path / "samples.parquet"
+    arguments = ["sample", "--model", str(folder), "-n", "40", "-o", str(out)]
+    assert main(monkeypatch, *arguments, "--unconstrained") == 0
+    rejected = pd.read_csv(tmp_path / "samples.rejected.csv")
+    n = 40 - len(rejected)
+    said = f"{out}: {n} of 40 samples ({n / 40:.1%}) are formally valid\n"
+    assert capsys.readouterr().out == said
+    assert len(datasets.load(out)) == n
+
+
+def test_sample_completes_what_it_is_given(monkeypatch, capsys, folder, tmp_path):
+    """The file is named with the row and the reason, and nothing is written."""
+    parts, out = tmp_path / "parts.parquet", tmp_path / "samples.parquet"
+    known = [WyckoffRepresentation(225, ("Na",), ("a",)), WyckoffRepresentation(62, ("O",), ("c",))]
+    write_representations(parts, to_table(known, ["salt", "oxide"]))
+    arguments = ["sample", "--model", str(folder), "-n", "5", "-o", str(out)]
+    arguments += ["--complete", str(parts)]
+    assert main(monkeypatch, *arguments, "--max-atoms", "3") == 1
+    needed = "at least 4 atoms in the primitive cell are needed, at most 3 allowed"
+    assert capsys.readouterr().err.splitlines()[-1] == f"wyk: {parts}: row 2 (oxide): {needed}"
+    assert not out.exists()
+    assert main(monkeypatch, *arguments) == 0
+    rows = from_table(datasets.load(out))
+    assert [r.space_group for r in rows] == [225, 62, 225, 62, 225]
+    assert [(r.elements[0], r.letters[0]) for r in rows[:2]] == [("Na", "a"), ("O", "c")]
 
 
 def test_ctrl_c_leaves_nothing(tmp_path):

@@ -133,7 +133,15 @@ def evaluated() -> dict:
     )
     likelihoods = {
         name: pd.DataFrame(
-            {"log_p": [-9.0, -13], "log_p_mean": [-10.0, -14], "log_p_std": [0.4, 0.6]}
+            {
+                "n_sites": [2, 3],
+                "log_p": [-9.0, -13],
+                "log_p_mean": [-10.0, -14],
+                "log_p_std": [0.4, 0.6],
+                "expected": [8.0, 12],
+                "expected_mean": [9.0, 15],
+                "uniform": [20.0, 30],
+            }
         )
         for name in ("test", "generated_T1")
     }
@@ -193,15 +201,12 @@ def test_distances_are_over_novel_samples(evaluated):
 def test_likelihoods_by_hand(evaluated):
     block = evaluated["likelihood"]
     values = {key: entry["value"] for key, entry in block["test"].items()}
-    assert values == pytest.approx({"nll": 12, "nll_std": 2, "sigma_permutation": 0.5})
+    assert values == pytest.approx(
+        {"nll": 12, "nll_std": 2, "sigma_permutation": 0.5, "expected": 12, "uniform": 25}
+    )
     assert block["permutation_kl"]["value"] == pytest.approx(1)
     assert block["entropy"]["value"] == pytest.approx(11)
-
-
-def test_infinite_likelihoods_are_refused():
-    table = pd.DataFrame({"log_p": [-np.inf], "log_p_mean": [-1.0], "log_p_std": [0.0]})
-    with pytest.raises(ValueError, match="likelihoods of train"):
-        metrics.likelihood({"train": table})
+    assert block["entropy_expected"]["value"] == pytest.approx(10)
 
 
 def test_the_result_is_json_and_says_where_it_comes_from(evaluated):

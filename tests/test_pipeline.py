@@ -14,11 +14,16 @@ from wyk.paths import ROOT
 
 pytestmark = pytest.mark.xdist_group("pipeline")
 
-STAGES = ("represent", "train", "sample", "likelihood", "structures", "evaluate")
-NOTEBOOKS = {"quickstart": "00_quickstart", "dataset": "01_dataset"}
+STAGES = ("represent", "train", "sample", "likelihood", "structures", "evaluate", "sweep")
+NOTEBOOKS = {
+    "quickstart": "00_quickstart",
+    "dataset": "01_dataset",
+    "permutation_kl": "03_permutation_kl",
+    "temperature": "04_temperature",
+}
 EXPERIMENTS = ("quick", "biternary_7k", "mp_20_biternary", "mp_20")
 # Reading settings and arguments and finding folders: a change there changes no result.
-PLUMBING = {"cli", "params", "paths"}
+PLUMBING = {"cli", "options", "params", "paths"}
 SHIPPED = {"spacegroups": "wyk/spacegroups.json.gz", "stability": "wyk/reference"}
 
 
@@ -118,7 +123,7 @@ def test_third_party_rows_are_not_pushed_and_long_stages_persist(stages):
         outs = {name: stages[f"{name}@{experiment}"].outs[0] for name in STAGES}
         assert [name for name in STAGES if not outs[name].can_push] == ["represent", "likelihood"]
         assert [name for name in STAGES if outs[name].persist] == ["train", "structures"]
-        assert [name for name in STAGES if not outs[name].use_cache] == ["evaluate"]
+        assert [name for name in STAGES if not outs[name].use_cache] == ["evaluate", "sweep"]
         assert outs["evaluate"].def_path == f"figures/{experiment}/metrics.json"
 
 
@@ -162,11 +167,16 @@ def test_another_experiment_is_its_own_affair(pipeline):
 def test_a_changed_parameter_reruns_what_depends_on_it(pipeline):
     before = (pipeline.root / "runs/quick/train/model.safetensors").read_bytes()
     pipeline.set("quick", "likelihood", permutations=3)
-    assert pipeline.repro() == ["likelihood@quick", "evaluate@quick"]
+    told = ["permutation_kl@quick", "temperature@quick"]  # notebooks that read the metrics
+    ran = pipeline.repro()
+    assert ran[:2] == ["likelihood@quick", "evaluate@quick"]
+    assert sorted(ran[2:]) == told
+    pipeline.set("quick", "sweep", n=6)
+    assert pipeline.repro() == ["sweep@quick", "temperature@quick"]
     pipeline.set("quick", "sample", n=21)
     ran = pipeline.repro()
     assert ran[0] == "sample@quick"
-    assert set(ran) == {f"{name}@quick" for name in STAGES[2:]}
+    assert set(ran) == {f"{name}@quick" for name in STAGES[2:6]} | set(told)
     assert (pipeline.root / "runs/quick/train/model.safetensors").read_bytes() == before
     assert pipeline.repro() == []
 

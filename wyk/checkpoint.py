@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -10,31 +11,42 @@ import torch
 from pydantic import ValidationError
 from safetensors.torch import save_file
 
+from wyk.ensemble import Ensemble
 from wyk.model import WyckoffTransformer
 from wyk.params import Model as Settings
 from wyk.paths import writing
 from wyk.representation import ELEMENTS
 
-FORMAT = 1
+FORMAT = 2
 WEIGHTS, CONFIG, STATE = "model.safetensors", "config.json", "state.safetensors"
 
 
-def save(folder: Path, model: WyckoffTransformer, config: dict) -> None:
-    """Write a model folder: the weights, and config.json with architecture, vocabulary, data and versions."""
+def save(folder: Path, models: Sequence[WyckoffTransformer], config: dict) -> None:
+    """Write a model folder: the weights, and config.json with architecture, vocabulary, data and versions.
+
+    Args:
+        folder: of the model.
+        models: its members, of one architecture and vocabulary; mostly a single one.
+        config: what else to say.
+    """
     config = config | {
         "format": FORMAT,
-        "model": model.settings.model_dump(),
-        "elements": list(model.elements),
+        "members": len(models),
+        "model": models[0].settings.model_dump(),
+        "elements": list(models[0].elements),
         "versions": {name: version(name) for name in ("wyk", "torch", "pyxtal", "pymatgen")},
     }
     text = json.dumps(config, indent=1)
     with writing(folder / WEIGHTS) as temporary:
-        save_file(model.state_dict(), temporary, {"config_sha256": _digest(text)})
+        tensors = {
+            f"{i}.{name}": t for i, m in enumerate(models) for name, t in m.state_dict().items()
+        }
+        save_file(tensors, temporary, {"config_sha256": _digest(text)})
     with writing(folder / CONFIG) as temporary:
         temporary.write_text(text)
 
 
-def load(folder: str | Path) -> WyckoffTransformer:
+def load(folder: str | Path) -> WyckoffTransformer | Ensemble:
     """Read a model, ready to be used; its `config` attribute is the content of config.json.
 
     Raises:
@@ -54,6 +66,7 @@ def load(folder: str | Path) -> WyckoffTransformer:
         if unknown := set(elements) - set(ELEMENTS):
             raise ValueError(f"no elements: {sorted(unknown)}")
         settings = Settings.model_validate(config["model"])
+        members = range(int(config["members"]))
     except (ValueError, KeyError, TypeError, ValidationError) as error:
         raise ValueError(f"{folder / CONFIG} is not a config of this version: {error}") from error
     tensors, metadata = _read(folder / WEIGHTS)
@@ -62,11 +75,13 @@ def load(folder: str | Path) -> WyckoffTransformer:
             f"{folder / CONFIG} was changed after {WEIGHTS} was written, or belongs to another model; "
             "restore both from the same run"
         )
-    model = WyckoffTransformer(settings, elements)
+    model = Ensemble(WyckoffTransformer(settings, elements) for _ in members)
     try:
-        model.load_state_dict(tensors)
+        model.members.load_state_dict(tensors)
     except RuntimeError as error:
         raise ValueError(f"{folder / WEIGHTS} does not fit its config.json: {error}") from error
+    if len(members) == 1:
+        model = model.members[0]
     model.config = config
     torch.set_num_threads(1)  # as in training
     return model.eval()

@@ -1,11 +1,13 @@
 """The ``wyk`` command: reads arguments, calls one function, says in a sentence what came of it."""
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from wyk import options
+from wyk.options import CORES, SOURCES, Jobs, ModelDir, Out, Seed
 
 app = typer.Typer(
     help="Crystals as sets of Wyckoff positions: represent, train, sample, relax, evaluate.",
@@ -15,42 +17,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-SOURCES = (
-    "a .cif; a folder or zip of CIFs; a CSV(.gz) with a `cif` or `structure` column; "
-    "a Parquet file of wyk; or the name of a data set, such as mp_20_biternary:test"
-)
-
-
-def _groups(text: str | None) -> list[int] | None:
-    """``225,227`` as space-group numbers."""
-    if text is None:
-        return None
-    numbers = [int(part) if part.strip().isdecimal() else 0 for part in text.split(",")]
-    for part, number in zip(text.split(","), numbers, strict=True):
-        if not 1 <= number <= 230:
-            raise typer.BadParameter(f"{part.strip()!r} is no space-group number from 1 to 230.")
-    return numbers
-
-
-def _elements(text: str | None) -> list[str] | None:
-    """``Li,O,Fe`` as element symbols."""
-    if text is None:
-        return None
-    from pymatgen.core import Element
-
-    symbols = [part.strip() for part in text.split(",")]
-    for symbol in symbols:
-        if not Element.is_valid_symbol(symbol) or symbol in ("D", "T"):
-            raise typer.BadParameter(f"{symbol!r} is no chemical element; write e.g. Li,O,Fe.")
-    return symbols
-
-
-Jobs = Annotated[int, typer.Option(min=1, help="Processes; the result does not depend on it.")]
-Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same result.")]
-ModelDir = Annotated[Path, typer.Option("--model", help="Folder of a trained model.")]
-Out = Annotated[Path, typer.Option("--out", "-o", help="File to write.")]
-CORES = os.cpu_count() or 1
 
 
 @app.command()
@@ -72,6 +38,12 @@ def represent(
 @app.command()
 def train(
     experiment: Annotated[str, typer.Option(help="An experiment of params.yaml.")],
+    jobs: Annotated[
+        int, typer.Option(min=1, help="Members of an ensemble trained at once; same result.")
+    ] = CORES,
+    devices: Annotated[
+        int, typer.Option(min=1, help="Processes, or GPUs, that share every batch.")
+    ] = 1,
 ) -> None:
     """Train an experiment's model on its representations; resumes what was interrupted."""
     from wyk import params
@@ -79,7 +51,21 @@ def train(
     params.experiment(experiment)  # an unknown one is found before torch is loaded
     from wyk import training
 
-    training.train(experiment)
+    training.train(experiment, jobs, devices)
+
+
+@app.command()
+def trials(
+    experiment: Annotated[str, typer.Option(help="An experiment of params.yaml.")],
+    jobs: Jobs = CORES,
+) -> None:
+    """Train with changed settings, as params.yaml lists them, and compare; resumes what was interrupted."""
+    from wyk import params
+
+    params.experiment(experiment)  # an unknown one is found before torch is loaded
+    from wyk import trials as comparisons
+
+    typer.echo(f"{comparisons.run(experiment, jobs)}: the trials of {experiment}")
 
 
 @app.command()
@@ -90,45 +76,100 @@ def sample(
     space_group: Annotated[
         str | None,
         typer.Option(
-            callback=_groups,
+            callback=options.groups,
             metavar="NUMBERS",
             help="Only these groups, e.g. 225,227 [default: as often as in train and val].",
         ),
     ] = None,
     elements: Annotated[
         str | None,
-        typer.Option(callback=_elements, metavar="SYMBOLS", help="Only of these, e.g. Li,O,Fe."),
+        typer.Option(
+            callback=options.elements, metavar="SYMBOLS", help="Only of these, e.g. Li,O,Fe."
+        ),
     ] = None,
     require: Annotated[
         str | None,
-        typer.Option(callback=_elements, metavar="SYMBOLS", help="All of these, e.g. Li."),
+        typer.Option(callback=options.elements, metavar="SYMBOLS", help="All of these, e.g. Li."),
+    ] = None,
+    chemical_system: Annotated[
+        str | None,
+        typer.Option(
+            callback=options.system, metavar="SYMBOLS", help="Exactly these, e.g. Li-O-Fe."
+        ),
     ] = None,
     max_atoms: Annotated[
         int | None, typer.Option(min=1, help="Atoms in the primitive cell, at most.")
     ] = None,
+    max_sites: Annotated[
+        int | None, typer.Option(min=1, help="Occupied Wyckoff positions, at most.")
+    ] = None,
+    complete: Annotated[
+        str | None,
+        typer.Option(
+            metavar="INPUT",
+            help=f"Representations to start from, one after the other, again and again: {SOURCES}.",
+        ),
+    ] = None,
+    unconstrained: Annotated[
+        bool,
+        typer.Option(
+            "--unconstrained",
+            help="The paper's way: what is formally invalid can be drawn, and goes to OUT.rejected.csv.",
+        ),
+    ] = False,
     temperature: Annotated[float, typer.Option(help="Of the softmax; 1 is the model's own.")] = 1.0,
     seed: Seed = 0,
 ) -> None:
     """Sample new Wyckoff representations from a trained model."""
-    if not 0 < temperature < float("inf"):
-        raise typer.BadParameter("a positive number is needed.", param_hint="'--temperature'")
+    options.check_temperature(temperature, "'--temperature'")
     if outside := sorted(set(require or ()) - set(elements or require or ())):
         raise typer.BadParameter(
             f"{', '.join(outside)} is not among --elements.", param_hint="'--require'"
         )
-    from wyk import representation, sampling
+    conditions = {
+        "--elements": elements,
+        "--require": require,
+        "--chemical-system": chemical_system,
+        "--max-atoms": max_atoms,
+        "--max-sites": max_sites,
+        "--complete": complete,
+    }
+    asked = [name for name, value in conditions.items() if value is not None]
+    if unconstrained and asked:
+        raise typer.BadParameter(f"leave out {', '.join(asked)}.", param_hint="'--unconstrained'")
+    if chemical_system and (elements or require):
+        raise typer.BadParameter(
+            "says it all: leave out --elements and --require.", param_hint="'--chemical-system'"
+        )
+    if complete and space_group:
+        raise typer.BadParameter(
+            "what is to be completed has its space group: leave out --space-group.",
+            param_hint="'--complete'",
+        )
+    from wyk import datasets, sampling
 
-    frame = sampling.sample(
-        model,
-        n,
-        temperature=temperature,
-        seed=seed,
-        space_groups=space_group,
-        elements=elements,
-        required=require,
-        max_atoms=max_atoms,
-    )
-    representation.write_representations(out, frame)
+    if unconstrained:
+        frame, rejected = sampling.sample_unconstrained(model, n, temperature, seed, space_group)
+        sampling.write(out, frame, rejected)
+        typer.echo(f"{out}: {len(frame)} of {n} samples ({len(frame) / n:.1%}) are formally valid")
+        return
+    given = None if complete is None else datasets.load(complete)
+    try:
+        frame = sampling.sample(
+            model,
+            n,
+            temperature=temperature,
+            seed=seed,
+            space_groups=space_group,
+            elements=chemical_system or elements,
+            required=chemical_system or require,
+            max_atoms=max_atoms,
+            max_sites=max_sites,
+            given=given,
+        )
+    except sampling.GivenError as error:
+        raise ValueError(f"{complete}: {error}") from error
+    sampling.write(out, frame)
     typer.echo(f"{out}: {len(frame)} representations")
 
 
@@ -139,18 +180,62 @@ def likelihood(
     out: Out,
     permutations: Annotated[int, typer.Option(min=1, help="Random orders of the sites.")] = 20,
     n: Annotated[int | None, typer.Option("-n", min=1, help="Only the first so many.")] = None,
+    temperature: Annotated[float, typer.Option(help="Of the softmax, as in `wyk sample`.")] = 1.0,
+    unconstrained: Annotated[
+        bool,
+        typer.Option(
+            "--unconstrained", help="Do not tell the model which positions are impossible."
+        ),
+    ] = False,
     seed: Seed = 0,
     jobs: Jobs = CORES,
 ) -> None:
     """Log-likelihood of crystals under a model, in nats, over random orders of their sites."""
+    options.check_temperature(temperature, "'--temperature'")
     from wyk import datasets, paths
     from wyk import likelihood as likelihoods
 
     frame = datasets.load(representations, jobs)
-    result = likelihoods.likelihood(model, frame.head(n or len(frame)), permutations, seed)
+    result = likelihoods.likelihood(
+        model,
+        frame.head(n or len(frame)),
+        permutations,
+        seed,
+        formal_masks=not unconstrained,
+        temperature=temperature,
+    )
     with paths.writing(out) as temporary:
         result.to_parquet(temporary, index=False)
     typer.echo(f"{out}: {len(result)} likelihoods")
+
+
+@app.command()
+def sweep(
+    model: ModelDir,
+    temperatures: Annotated[
+        str, typer.Option(callback=options.temperatures, metavar="NUMBERS", help="E.g. 0.01,1,100.")
+    ],
+    n: Annotated[int, typer.Option("-n", min=1, help="Samples at each temperature.")],
+    reference: Annotated[str, typer.Option(help="Test set, as in `wyk evaluate`.")],
+    training: Annotated[
+        list[str], typer.Option(help="What is not novel; once each for train and val.")
+    ],
+    out: Out,
+    seed: Seed = 0,
+    jobs: Jobs = CORES,
+) -> None:
+    """What becomes of samples when the temperature changes (CSV): with formal masks, and without."""
+    import pandas as pd
+
+    from wyk import datasets, paths
+    from wyk import sweep as sweeps
+
+    test = datasets.load(reference, jobs)
+    known = pd.concat([datasets.load(source, jobs) for source in training])
+    table = sweeps.sweep(model, temperatures, n, test, known, seed)
+    with paths.writing(out) as temporary:
+        table.to_csv(temporary, index=False)
+    typer.echo(f"{out}: {len(temperatures)} temperatures")
 
 
 @app.command()

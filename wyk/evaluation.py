@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from pymatgen.core import Structure
 
-from wyk import datasets, metrics
+from wyk import datasets, divergence, metrics
 from wyk.paths import writing
 from wyk.readers import holds_crystals
 from wyk.representation import COLUMNS, from_table, read_representations
@@ -59,7 +59,7 @@ def evaluate(
             known,
             crystals=relaxed,
             reference_structures=None if crystals is None else _structures(training),
-            likelihoods=likelihoods and _likelihoods(Path(likelihoods)),
+            likelihoods=likelihoods and divergence.load(likelihoods),
             seed=seed,
             provenance={
                 "source": samples,
@@ -100,11 +100,3 @@ def _structures(sources: Sequence[str]) -> list[Structure] | None:
     if any(Path(source).suffix == ".parquet" and not holds_crystals(source) for source in sources):
         return None
     return [structure for source in sources for _, structure in datasets.structures(source)[0]]
-
-
-def _likelihoods(folder: Path) -> dict[str, pd.DataFrame]:
-    """Likelihoods by the name of their set, rows that have none left out."""
-    tables = {path.stem: pd.read_parquet(path) for path in sorted(folder.glob("*.parquet"))}
-    if not tables:
-        raise FileNotFoundError(f"{folder} holds no Parquet of `wyk likelihood`")
-    return {name: table[table["reason"].isna()] for name, table in tables.items()}

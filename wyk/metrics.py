@@ -19,10 +19,10 @@ from pymatgen.core import Composition, Structure
 from smact import Element, metals
 from smact.screening import smact_validity
 
-from wyk import novelty
+from wyk import divergence, novelty
 from wyk.relaxation import POTENTIAL
 from wyk.representation import ELEMENTS, WyckoffRepresentation, from_structure, from_table
-from wyk.statistics import bootstrap, chi2, distance, ks, rate
+from wyk.statistics import chi2, distance, ks, rate
 from wyk.structures import read_cif
 
 STABLE = 0.08  # eV/atom above the hull, as in the construction of MP-20
@@ -105,7 +105,7 @@ def evaluate(
         crystals: table of `structures.build` for the first of the samples; without it there is no `relaxed`.
         reference_structures: the crystals of `reference`. With them the novelty of relaxed crystals is
             StructureMatcher's; without, it is by fingerprint. `provenance` says which.
-        likelihoods: name → table with `log_p`, `log_p_mean`, `log_p_std`, for the block `likelihood`.
+        likelihoods: name → table of `likelihood.likelihood`, for the block `likelihood`.
         seed: of bootstrap and floors.
         provenance: what only the caller knows, such as data set, splits and hull.
 
@@ -118,7 +118,7 @@ def evaluate(
     if crystals is not None:
         result["relaxed"] = _relaxed(crystals, known, reference_structures, real, seed)
     if likelihoods:
-        result["likelihood"] = likelihood(likelihoods, seed)
+        result["likelihood"] = divergence.summary(likelihoods, seed)
     matcher = "StructureMatcher, default parameters"
     result["provenance"] = {
         "samples": len(samples),
@@ -136,16 +136,29 @@ def evaluate(
     return result
 
 
-def _raw(representations, known, real, seed) -> dict:
+def sieve(
+    representations: Sequence[WyckoffRepresentation], known: Sequence[WyckoffRepresentation]
+) -> tuple[dict, list[WyckoffRepresentation]]:
+    """Formal validity, uniqueness and novelty as entries, and the representations that have all three.
+
+    Args:
+        representations: generated ones.
+        known: training and validation, which are not novel.
+    """
     valid = [r for r in representations if r.invalidity() is None]
     unique = [r for r, first in zip(valid, novelty.unique(valid), strict=True) if first]
     novel = novelty.novel(unique, known)
-    return {
+    rates = {
         "formal_validity": rate([True] * len(valid), len(representations)),
         "uniqueness": rate([True] * len(unique), len(valid)),
         "novelty": rate(novel),
-        **properties([r for r, new in zip(unique, novel, strict=True) if new], **real, seed=seed),
     }
+    return rates, [r for r, new in zip(unique, novel, strict=True) if new]
+
+
+def _raw(representations, known, real, seed) -> dict:
+    rates, novel = sieve(representations, known)
+    return rates | properties(novel, **real, seed=seed)
 
 
 def _relaxed(crystals, known, known_structures, real, seed) -> dict:
@@ -223,44 +236,3 @@ def properties(
         "space_group_chi2": compare(chi2, lambda r: r.space_group),
         "elements_chi2": distance(*map(atomic_fractions, sets), chi2, seed),
     }
-
-
-def likelihood(tables: dict[str, pd.DataFrame], seed: int = 0) -> dict:
-    """Table 2 and the divergence of Appendix D, in nats.
-
-    Args:
-        tables: name → one row per structure: `log_p` in the given order, `log_p_mean` and `log_p_std` over
-            random orders. The set `generated_T1` gives `permutation_kl` (eq. 3) and `entropy` (eq. 4) as well.
-        seed: of the bootstrap.
-
-    Returns:
-        For each name `nll` (mean of −log p, averaged over orders), `nll_std` (its standard deviation over
-        structures), `sigma_permutation` (mean over structures of the standard deviation over orders).
-
-    Raises:
-        ValueError: if a log-likelihood is not finite.
-    """
-    for name, table in tables.items():
-        if not np.isfinite(table[["log_p", "log_p_mean", "log_p_std"]].to_numpy()).all():
-            raise ValueError(f"likelihoods of {name} are not all finite")
-
-    def mean(values: pd.Series) -> dict:
-        return bootstrap(values.to_numpy()[:, None], lambda means: means[..., 0], seed)
-
-    def deviation(values: pd.Series) -> dict:
-        centred = values.to_numpy() - values.mean()
-        moments = np.stack([centred, centred**2], axis=1)
-        return bootstrap(moments, lambda m: np.sqrt(m[..., 1] - m[..., 0] ** 2), seed)
-
-    result = {
-        name: {
-            "nll": mean(-table["log_p_mean"]),
-            "nll_std": deviation(table["log_p_mean"]),
-            "sigma_permutation": mean(table["log_p_std"]),
-        }
-        for name, table in tables.items()
-    }
-    if (own := tables.get("generated_T1")) is not None:
-        result["permutation_kl"] = mean(own["log_p"] - own["log_p_mean"])
-        result["entropy"] = mean(-own["log_p"])
-    return result

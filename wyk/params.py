@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from wyk.paths import PARAMS
 
@@ -34,10 +34,16 @@ class Model(Section):
 
     d: Positive
     encoder_layers: Positive
-    query_layers: Positive
+    query_layers: Annotated[int, Field(ge=0)]  # 0: the encoder sees the MASK token, as in the paper
     heads: Positive
     feedforward: Positive  # width of the feed-forward layers, in units of d
     dropout: Fraction
+    attention: Literal["set", "causal"]  # whether a known site sees all others or those before it
+    # which elements and site symmetries are known: beside the heads' input, as in the paper; a bonus on the
+    # logits of those classes; or that, and first of all whether a new element, a known one or STOP is next
+    presence: Literal["concatenated", "bonus", "kinds"]
+    balance: bool  # whether common oxidation states can balance, now and with one more site
+    descriptors: bool  # properties of elements, groups and positions beside their embeddings
 
 
 class Train(Section):
@@ -45,6 +51,11 @@ class Train(Section):
 
     epochs: Positive
     batch: Positive  # (structure, prefix) pairs in a step
+    # what a step learns: one part of one next site after one number of known sites, as published, or
+    # all parts of all remaining sites after any number of them
+    targets: Literal["one", "all"]
+    order: Literal["random", "canonical"]  # of the sites: canonical is by Wyckoff position
+    formal_masks: bool  # what the group forbids has no probability
     optimizer: Literal["adamw", "sgd"]
     lr: Annotated[float, Field(gt=0)]
     weight_decay: Annotated[float, Field(ge=0)]
@@ -56,6 +67,8 @@ class Train(Section):
     augment_until: Annotated[float, Field(ge=0)]  # fraction of epochs over which both fade to none
     evaluate_every: Positive  # epochs
     patience: Positive  # epochs without a better validation likelihood
+    refit: bool  # on train and validation, all epochs, once settings are chosen
+    members: Positive  # models that differ in their seed, and predict together
 
 
 class Sample(Section):
@@ -73,12 +86,37 @@ class Likelihood(Section):
     permutations: Positive  # random orders of each structure
 
 
+class Sweep(Section):
+    """Samples at several temperatures."""
+
+    n: Positive  # samples at each
+    temperatures: Annotated[str, Field(pattern=r"^[\d.]+(,[\d.]+)*$")]  # as `wyk sweep` takes them
+
+
 class Structures(Section):
     """Crystals made of the first samples."""
 
     n: Positive
     draws: Positive  # pyXtal draws of each representation; the lowest energy counts
     time_limit: Positive  # s for one draw and its relaxation
+
+
+class Trial(Section):
+    """A training with some settings changed."""
+
+    name: str  # in tables and figures
+    changes: dict[str, bool | int | float | str]  # such as {train.lr: 0.004}
+
+
+class Trials(Section):
+    """Trainings that show what each setting is worth; all of one member, validation held out."""
+
+    samples: Positive  # of each trained model
+    permutations: Positive  # random orders of each structure, for its likelihood
+    # from the paper's recipe to the own settings, each changes the one before
+    ablation: list[Trial]
+    search: list[Trial]  # each changes the experiment's own settings; validation chooses
+    invariance: list[Trial]  # likewise; notebook 05
 
 
 class Experiment(Section):
@@ -89,7 +127,56 @@ class Experiment(Section):
     train: Train
     sample: Sample
     likelihood: Likelihood
+    sweep: Sweep
     structures: Structures
+    trials: Trials
+
+    def trial_settings(self) -> list[tuple[str, Trial, "Experiment"]]:
+        """Group, trial and settings of every trial, in the order of the file.
+
+        Raises:
+            ValueError: naming the trial and what is wrong with it.
+        """
+        own = self.changed({"train.refit": False, "train.members": 1})
+        result = []
+        for group in ("ablation", "search", "invariance"):
+            settings, names = own, set()
+            for trial in getattr(self.trials, group):
+                try:
+                    if trial.name in names:
+                        raise ValueError("there are two of this name")
+                    names.add(trial.name)
+                    settings = (settings if group == "ablation" else own).changed(trial.changes)
+                except ValueError as error:
+                    raise ValueError(f"trials.{group}, {trial.name}: {error}") from error
+                result.append((group, trial, settings))
+        return result
+
+    def changed(self, changes: dict) -> "Experiment":
+        """These settings with some of model and training changed, such as {"train.lr": 0.004}.
+
+        Raises:
+            ValueError: naming the key that is unknown or has a value of the wrong kind.
+        """
+        content = {"model": self.model.model_dump(), "train": self.train.model_dump()}
+        for key, value in changes.items():
+            section, _, leaf = key.partition(".")
+            if leaf not in content.get(section, {}):
+                raise ValueError(f"{key}: unknown key")
+            content[section][leaf] = value
+        try:
+            update = {
+                "model": Model.model_validate(content["model"]),
+                "train": Train.model_validate(content["train"]),
+            }
+        except ValidationError as error:
+            raise ValueError(_complaints(error)) from error
+        return self.model_copy(update=update)
+
+    @model_validator(mode="after")
+    def _trials_are_possible(self) -> "Experiment":
+        self.trial_settings()
+        return self
 
 
 class Params(Section):
@@ -114,11 +201,7 @@ def load(path: str | Path = PARAMS) -> Params:
     try:
         return Params.model_validate(content)
     except ValidationError as error:
-        complaints = "; ".join(
-            f"{'.'.join(str(part) for part in e['loc']) or 'the file'}: {_reason(e)}"
-            for e in error.errors()
-        )
-        raise ValueError(f"{path}: {complaints}") from error
+        raise ValueError(f"{path}: {_complaints(error)}") from error
 
 
 def experiment(name: str, path: str | Path = PARAMS) -> Experiment:
@@ -133,6 +216,15 @@ def experiment(name: str, path: str | Path = PARAMS) -> Experiment:
     return experiments[name]
 
 
+def _complaints(error: ValidationError) -> str:
+    return "; ".join(
+        f"{'.'.join(str(part) for part in e['loc']) or 'the file'}: {_reason(e)}"
+        for e in error.errors()
+    )
+
+
 def _reason(error: dict) -> str:
     known = {"extra_forbidden": "unknown key", "missing": "missing"}
+    if error["type"] == "value_error":  # of a check of our own, which says it all
+        return str(error["ctx"]["error"])
     return known.get(error["type"]) or f"{error['msg']}, got {error['input']!r}"

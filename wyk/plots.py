@@ -53,6 +53,12 @@ def save(figure: Figure, experiment: str, name: str, notebook: str) -> None:
         figure.savefig(temporary, dpi=200, metadata={"Software": None, "Source": notebook})
 
 
+def save_data(table: pd.DataFrame, experiment: str, name: str) -> None:
+    """Writes what a figure shows, ``figures/<experiment>/<name>.csv``."""
+    with writing(figures(experiment) / f"{name}.csv") as temporary:
+        table.to_csv(temporary, index=False)
+
+
 def parameter_counts(representations: Sequence[WyckoffRepresentation]) -> pd.DataFrame:
     """How many numbers describe each crystal, counted as in the caption of the paper's Figure 2.
 
@@ -86,7 +92,7 @@ def tokens(representations: Sequence[WyckoffRepresentation]) -> Figure:
         columns = 2 + max(len(crystal.letters) for crystal in representations)
         axes.set(xlim=(-0.6, columns - 0.4), ylim=(0.5 - len(representations), 0.5))
         axes.axis("off")
-    return _closed(figure)
+    return closed(figure)
 
 
 def parameters(counts: pd.DataFrame) -> Figure:
@@ -110,7 +116,7 @@ def parameters(counts: pd.DataFrame) -> Figure:
         axes.xaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_major_formatter(PercentFormatter(1))
         figure.legend(loc="outside upper left", ncols=2)
-    return _closed(figure)
+    return closed(figure)
 
 
 def space_groups(numbers: Sequence[int]) -> Figure:
@@ -142,7 +148,7 @@ def space_groups(numbers: Sequence[int]) -> Figure:
         axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
         axes.yaxis.set_major_formatter(PercentFormatter(1))
         axes.set_xticks([1, 50, 100, 150, 200, 230])
-    return _closed(figure)
+    return closed(figure)
 
 
 def variants(counts: Sequence[int]) -> Figure:
@@ -162,7 +168,7 @@ def variants(counts: Sequence[int]) -> Figure:
         few = share[share.index < 10].sum()
         patches = [plt.Rectangle((0, 0), 1, 1, color=colour) for colour in (DARK, MIDDLE)]
         axes.legend(patches, [f"fewer than 10: {few:.1%}", f"10 or more: {1 - few:.1%}"])
-    return _closed(figure)
+    return closed(figure)
 
 
 def crystal(structure: Structure) -> Figure:
@@ -196,7 +202,6 @@ def crystal(structure: Structure) -> Figure:
             markerscale=1.3,
         )
         a, b, c = cell.lattice.abc
-        a, b, c = cell.lattice.abc
         found = from_structure(cell)
         symbol = space_group(found.space_group).symbol
         # from the least electronegative element on, as chemists write it
@@ -204,10 +209,10 @@ def crystal(structure: Structure) -> Figure:
         formula = "".join(f"{e.symbol}{n:g}" if n > 1 else e.symbol for e, n in parts)
         axes.set_title(f"{formula}, {symbol}: a, b, c = {a:.2f}, {b:.2f}, {c:.2f} Å")
         axes.axis("off")
-    return _closed(figure)
+    return closed(figure)
 
 
-def _closed(figure: Figure) -> Figure:
+def closed(figure: Figure) -> Figure:
     """The figure, forgotten by pyplot, so that a notebook shows it once."""
     plt.close(figure)
     return figure

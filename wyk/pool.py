@@ -77,7 +77,7 @@ def _finished(
 
 
 def as_done(
-    function: Callable, tasks: dict, jobs: int, time_limit: float
+    function: Callable, tasks: dict, jobs: int, time_limit: float | None = None
 ) -> Iterator[tuple[object, object, str | None]]:
     """Run a function in processes of one thread each, surviving what a task does to its process.
 
@@ -85,7 +85,7 @@ def as_done(
         function: importable by name.
         tasks: key → arguments of one call.
         jobs: number of processes.
-        time_limit: seconds for one call; then its process is ended.
+        time_limit: seconds for one call; then its process is ended. None for any time.
 
     Yields:
         (key, result, None) or (key, None, reason), as they come.

@@ -59,6 +59,11 @@ def bootstrap(
     return {"value": value, "n": n, "interval": [float(low), float(high)]}
 
 
+def mean(values: Sequence[float] | np.ndarray, seed: int) -> dict:
+    """The mean of n values as an entry."""
+    return bootstrap(np.asarray(values, float)[:, None], lambda means: means[..., 0], seed)
+
+
 def distance(
     generated: np.ndarray,
     test: np.ndarray,

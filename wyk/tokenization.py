@@ -190,6 +190,19 @@ class Prefixes:
     position: Tensor
     weight: Tensor
 
+    def to(self, device: torch.device) -> "Prefixes":
+        """The same on another device."""
+        return Prefixes(*(tensor.to(device) for tensor in vars(self).values()))
+
+    def next_only(self) -> "Prefixes":
+        """Only the site that comes next in the random order of each row, as a target of weight 1."""
+        row, place = self.row.unique(return_inverse=True)
+        first = torch.full_like(row, len(place))
+        first = first.scatter_reduce(0, place, torch.arange(len(place)), "amin")
+        weight = torch.ones(len(row))
+        remaining = (row, self.element[first], self.position[first], weight)
+        return Prefixes(self.space_group, self.elements, self.positions, self.stop, *remaining)
+
 
 def prefixes(
     space_group: Tensor,
@@ -224,6 +237,13 @@ def prefixes(
         positions[row, column],
         1.0 / (length - known)[row],
     )
+
+
+def site_order(elements: Tensor, positions: Tensor, kind: str) -> Tensor:
+    """Sort keys of sites (b, sites): "random", or "canonical" by Wyckoff position, then element."""
+    if kind == "random":
+        return torch.rand(elements.shape)
+    return (positions * len(VOCABULARY) + elements).double()
 
 
 def augment(

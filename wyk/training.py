@@ -1,18 +1,25 @@
-"""Training of the model (paper, §3.3): every prefix of every structure, all that may come next in each."""
+"""Training of the model (paper, §3.3): one process or many, interrupted or not."""
 
 import csv
 import hashlib
 import math
+import shutil
 import sys
 from pathlib import Path
 
+import pandas as pd
 import torch
-from torch import Tensor
+from lightning_fabric import Fabric
+from lightning_fabric.strategies import DDPStrategy
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from wyk import checkpoint, params, paths
+from wyk.calibration import calibrate
 from wyk.model import WyckoffTransformer
+from wyk.objective import PARTS, batches, loss, steps, validate
 from wyk.params import Experiment, Train
+from wyk.pool import as_done
 from wyk.representation import from_table, read_representations
 from wyk.tokenization import (
     VOCABULARY,
@@ -22,24 +29,73 @@ from wyk.tokenization import (
     encode,
     prefixes,
     similar_elements,
+    site_order,
 )
 
-BUCKET = 16  # batches sorted together by prefix length, so that little of a batch is padding
+SPLITS = ("train", "val")
 
 
-def train(name: str) -> None:
+def train(name: str, jobs: int = 1, devices: int = 1) -> None:
     """Train the model of an experiment of params.yaml on its representations, or go on where a run stopped.
 
     Writes `model.safetensors`, `config.json` and `log.csv` to runs/<name>/train.
+
+    Args:
+        name: of the experiment.
+        jobs: members trained side by side; the result does not depend on it.
+        devices: processes (on CPUs) or GPUs that share each batch of a member.
 
     Raises:
         FileNotFoundError: if the representations are not there.
         ValueError: if there is no such experiment, nothing to train on, or the loss becomes NaN.
     """
+    members = params.experiment(name).train.members
+    folder = paths.run(name, "train")
+    if jobs > 1 and members > 1:
+        tasks = {member: (name, member, devices) for member in range(members)}
+        for member, _, reason in as_done(_launch, tasks, jobs):
+            if reason:
+                raise ValueError(f"experiment {name}, member {member}: {reason}")
+    else:
+        for member in range(members):
+            _launch(name, member, devices)
+    folders = [_member_folder(name, member) for member in range(members)]
+    models = [checkpoint.load(f) for f in folders]
+    config = dict(models[0].config)
+    for key in ("seed", "val_nll", "epoch"):
+        config[key] = [model.config[key] for model in models]
+    checkpoint.save(folder, models, config)
+    if models[0].settings.presence == "kinds":
+        known = [
+            read_representations(paths.run(name, "represent") / f"{s}.parquet") for s in SPLITS
+        ]
+        calibrate(folder, models, config, pd.concat(known)["elements"], config["seed"][0])
+    logs = [pd.read_csv(f / "log.csv").assign(member=i) for i, f in enumerate(folders)]
+    with paths.writing(folder / "log.csv") as temporary:
+        pd.concat(logs).to_csv(temporary, index=False)
+    for member_folder in folders:
+        shutil.rmtree(member_folder)
+
+
+def _member_folder(name: str, member: int) -> Path:
+    return paths.run(name, "train") / f"member-{member}"
+
+
+def _launch(name: str, member: int, devices: int) -> None:
+    """Train one member on one device or several."""
+    if devices == 1:
+        _train_member(Fabric(devices=1), name, member)
+        return
+    one_part = params.experiment(name).train.targets == "one"  # the other heads get no gradient
+    strategy = DDPStrategy(start_method="spawn", find_unused_parameters=one_part)
+    Fabric(devices=devices, strategy=strategy).launch(_train_member, name, member)
+
+
+def _train_member(fabric: Fabric, name: str, member: int) -> None:
     seed, experiment = params.load().seed, params.experiment(name)
     sets = {
         split: from_table(read_representations(paths.run(name, "represent") / f"{split}.parquet"))
-        for split in ("train", "val")
+        for split in SPLITS
     }
     for split, representations in sets.items():
         if not representations:
@@ -50,111 +106,75 @@ def train(name: str) -> None:
         "experiment": name,
         "data": experiment.data.model_dump(),
         "structures": {split: len(rows) for split, rows in sets.items()},
-        "seed": seed,
+        "seed": seed + member,
         "space_group_counts": {str(g): int(counts[g]) for g in counts.nonzero().ravel().tolist()},
         "most_sites": max(len(r.letters) for r in everything),
     }
+    refit = experiment.train.refit
     fit(
+        fabric,
         experiment,
-        encode(sets["train"], VOCABULARY, variants=True),
-        encode(sets["val"], VOCABULARY),
-        paths.run(name, "train"),
+        encode(everything if refit else sets["train"], VOCABULARY, variants=True),
+        None if refit else encode(sets["val"], VOCABULARY),
+        _member_folder(name, member),
         config,
     )
 
 
-def loss(model: WyckoffTransformer, batch: Prefixes, formal_masks: bool = True) -> Tensor:
-    """Mean over prefixes of the expected -log p of what comes next, nats.
+class Objective(nn.Module):
+    """The loss as a module, which is what Fabric spreads over processes."""
 
-    Summed over the prefixes of a structure this is the exact expectation, over the order of what remains, of
-    -log p of each step of formula (2).
-    """
-    context = model.encode(batch.space_group, batch.elements, batch.positions)
-    log_p = model.element_logits(context, formal_masks).log_softmax(-1)
-    total = -log_p[batch.stop, -1].sum()
-    total = total - (log_p[batch.row, batch.element] * batch.weight).sum()
+    def __init__(self, model: WyckoffTransformer):
+        super().__init__()
+        self.model = model
 
-    # sites of a prefix that ask the same question share one query
-    symmetry = model.symmetry[batch.position]
-    ask = batch.row * len(model.elements) + batch.element
-    query, site = ask.unique(return_inverse=True)
-    row, element = query // len(model.elements), query % len(model.elements)
-    log_p = model.symmetry_logits(context, row, element, formal_masks).log_softmax(-1)
-    total = total - (log_p[site, symmetry] * batch.weight).sum()
-
-    ask = ask * model.lookup.shape[1] + symmetry
-    query, site = ask.unique(return_inverse=True)
-    symmetry, query = query % model.lookup.shape[1], query // model.lookup.shape[1]
-    row, element = query // len(model.elements), query % len(model.elements)
-    log_p = model.enumeration_logits(context, row, element, symmetry, formal_masks).log_softmax(-1)
-    total = total - (log_p[site, model.enumeration[batch.position]] * batch.weight).sum()
-    return total / len(batch.stop)
-
-
-def pairs(data: Encoded) -> tuple[Tensor, Tensor]:
-    """All (structure, known sites) pairs of a data set: every prefix length of every structure, 0 to all."""
-    structure = torch.arange(len(data)).repeat_interleave(data.length + 1)
-    first = (data.length + 1).cumsum(0) - data.length - 1
-    return structure, torch.arange(len(structure)) - first[structure]
-
-
-@torch.no_grad()
-def validate(model: WyckoffTransformer, data: Encoded, seed: int, batch: int = 4096) -> float:
-    """-log p per structure, nats, one random prefix of each length for each structure, the same in every call."""
-    structure, known = pairs(data)
-    by_length = known.argsort(stable=True)
-    total = 0.0
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        for chosen in by_length.split(batch):
-            rows = structure[chosen]
-            part = prefixes(
-                data.space_group[rows], data.elements[rows], data.positions[rows], known[chosen]
-            )
-            total += loss(model, part).item() * len(chosen)
-    return total / len(data)
+    def forward(self, batch: Prefixes, formal_masks: bool, parts: tuple[str, ...]) -> Tensor:
+        return loss(self.model, batch, formal_masks, parts)
 
 
 def fit(
+    fabric: Fabric,
     experiment: Experiment,
     train_set: Encoded,
-    val_set: Encoded,
+    val_set: Encoded | None,
     folder: Path,
     config: dict,
-) -> WyckoffTransformer:
-    """Train a model; the weights best on validation are kept.
+) -> None:
+    """Train one model; the weights best on validation are kept, or the last ones if there is no validation.
 
     Every random number of an epoch follows from (seed, epoch), and the state is saved between epochs, so a
-    resumed run ends with the same bytes as one that was never interrupted.
+    resumed run ends with the same bytes as one that was never interrupted. Every process draws the same
+    batches and takes its share, so that several processes learn what one would.
 
     Args:
+        fabric: where it runs.
         experiment: its settings.
         train_set: with normalizer variants.
         val_set: for early stopping, the choice of weights and, with `schedule: plateau`, the learning rate.
         folder: where model, log and state go.
         config: what to say in config.json beside the architecture.
+
+    Raises:
+        ValueError: if the loss is not finite.
     """
     settings, seed = experiment.train, config["seed"]
     torch.set_num_threads(1)  # for matrices this small more are slower, and change the last bits
     torch.manual_seed(seed)
     model = WyckoffTransformer(experiment.model, VOCABULARY)
     optimizer = _optimizer(model, settings)
-    structure, known = pairs(train_set)
-    steps = math.ceil(len(structure) / settings.batch)
-    scheduler = _scheduler(optimizer, settings, steps)
-    neighbours = similar_elements(VOCABULARY)
-    state = {"epoch": 0, "best": math.inf, "best_epoch": 0, "log": []}
-    digest = hashlib.sha256()
-    for tensor in (*vars(train_set).values(), *vars(val_set).values()):
-        digest.update(tensor.numpy().tobytes())
+    scheduler = _scheduler(optimizer, settings, steps(train_set, settings.batch, settings.targets))
+    state = {"epoch": 0, "best": math.inf, "best_epoch": 0, "stopped": False, "log": []}
     identity = {
         "config": config,
         "model": experiment.model.model_dump(),
         "train": settings.model_dump(),
-        "data_sha256": digest.hexdigest(),
+        "data_sha256": _digest(train_set, val_set),
     }
     if checkpoint.resume(folder, identity, model, optimizer, scheduler, state):
-        tqdm.write(f"going on after epoch {state['epoch']}", file=sys.stderr)
+        tqdm.write(f"{folder}: going on after epoch {state['epoch']}", file=sys.stderr)
+    objective = fabric.setup(Objective(model))
+    optimizer = fabric.setup_optimizers(optimizer)
+    neighbours = similar_elements(VOCABULARY)
 
     progress = tqdm(
         range(state["epoch"], settings.epochs),
@@ -162,79 +182,103 @@ def fit(
         total=settings.epochs,
         desc="train",
         unit="epoch",
-        disable=None,
+        disable=None if fabric.global_rank == 0 else True,
         file=sys.stderr,
     )
     for epoch in progress:
+        if state["stopped"]:
+            break
         torch.manual_seed(1_000_003 * seed + epoch)
-        model.train()
+        objective.train()
         fade = max(0.0, 1 - epoch / (settings.augment_until * settings.epochs + 1e-9))
         total = 0.0
-        for chosen in _batches(known, settings.batch):
-            rows = structure[chosen]
+        for rows, known, parts in batches(train_set, settings.batch, settings.targets):
             element, position = augment(
-                train_set,
-                rows,
-                settings.variants * fade,
-                settings.substitute * fade,
-                neighbours,
+                train_set, rows, settings.variants * fade, settings.substitute * fade, neighbours
             )
-            batch = prefixes(train_set.space_group[rows], element, position, known[chosen])
-            value = loss(model, batch)
+            order = site_order(element, position, settings.order)
+            mine, share = slice(None), 1.0
+            if len(rows) >= fabric.world_size:
+                mine = slice(fabric.global_rank, None, fabric.world_size)
+                share = len(rows[mine]) * fabric.world_size / len(rows)
+            batch = prefixes(
+                train_set.space_group[rows][mine],
+                element[mine],
+                position[mine],
+                known[mine],
+                order[mine],
+            )
+            one = settings.targets == "one" and parts != PARTS[:1]
+            if one or settings.order == "canonical":
+                batch = batch.next_only()
+            value = objective(batch.to(fabric.device), settings.formal_masks, parts) * share
             optimizer.zero_grad()
-            value.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
+            fabric.backward(value)
+            fabric.clip_gradients(
+                objective, optimizer, max_norm=settings.clip, error_if_nonfinite=False
+            )
             optimizer.step()
             if settings.schedule == "cosine":
                 scheduler.step()
-            total += value.item() * len(chosen)
+            total += fabric.all_reduce(value.detach(), reduce_op="mean").item() * len(rows)
         if not math.isfinite(total):
             raise ValueError(
                 f"the loss became {total} in epoch {epoch + 1}; the best model so far stays in {folder}. "
                 "Lower train.lr."
             )
         state["epoch"] = epoch + 1
-        if state["epoch"] % settings.evaluate_every and state["epoch"] < settings.epochs:
+        last = state["epoch"] == settings.epochs
+        if state["epoch"] % settings.evaluate_every and not last:
             continue
-        model.eval()
-        nll = validate(model, val_set, seed)
+        objective.eval()
+        nll = None if val_set is None else validate(model, val_set, settings, seed)
         if settings.schedule == "plateau":
             scheduler.step(nll)
         state["log"].append(
             {
                 "epoch": state["epoch"],
                 "lr": optimizer.param_groups[0]["lr"],
-                "train_nll": total / len(train_set),
+                "train_nll": total / len(train_set) if settings.targets == "all" else None,
                 "val_nll": nll,
             }
         )
-        progress.set_postfix(train=f"{total / len(train_set):.2f}", val=f"{nll:.2f}")
-        if nll < state["best"]:
+        progress.set_postfix(state["log"][-1])
+        better = last if nll is None else nll < state["best"]
+        if nll is not None and better:
             state["best"], state["best_epoch"] = nll, state["epoch"]
-            checkpoint.save(
-                folder,
-                model,
-                config | {"train": settings.model_dump(), "val_nll": nll, "epoch": state["epoch"]},
-            )
-        with (
-            paths.writing(folder / "log.csv") as temporary,
-            temporary.open("w", newline="") as file,
-        ):
-            writer = csv.DictWriter(file, state["log"][0])
-            writer.writeheader()
-            writer.writerows(state["log"])
-        checkpoint.save_state(folder, identity, model, optimizer, scheduler, state)
-        if state["epoch"] - state["best_epoch"] > settings.patience:
-            break
-    (folder / checkpoint.STATE).unlink(missing_ok=True)
-    return checkpoint.load(folder)
+        state["stopped"] = bool(val_set) and epoch + 1 - state["best_epoch"] > settings.patience
+        if fabric.global_rank == 0:
+            if better:
+                said = {"train": settings.model_dump(), "val_nll": nll, "epoch": state["epoch"]}
+                checkpoint.save(folder, [model], config | said)
+            _write_log(folder, state["log"])
+            checkpoint.save_state(folder, identity, model, optimizer, scheduler, state)
+
+
+def _digest(*sets: Encoded | None) -> str:
+    digest = hashlib.sha256()
+    for data in filter(None, sets):
+        for tensor in vars(data).values():
+            digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _write_log(folder: Path, log: list[dict]) -> None:
+    with paths.writing(folder / "log.csv") as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, log[0])
+        writer.writeheader()
+        writer.writerows(log)
 
 
 def _optimizer(model: WyckoffTransformer, settings: Train) -> torch.optim.Optimizer:
     if settings.optimizer == "sgd":
         return torch.optim.SGD(model.parameters(), settings.lr, weight_decay=settings.weight_decay)
     return torch.optim.AdamW(
-        model.parameters(), settings.lr, weight_decay=settings.weight_decay, betas=(0.9, 0.98)
+        model.parameters(),
+        settings.lr,
+        weight_decay=settings.weight_decay,
+        betas=(0.9, 0.98),
+        fused=True,
     )
 
 
@@ -250,11 +294,3 @@ def _scheduler(optimizer: torch.optim.Optimizer, settings: Train, steps: int):
         return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
 
     return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-
-
-def _batches(known: Tensor, size: int) -> list[Tensor]:
-    """All pairs once, in random batches of prefixes of similar length."""
-    batches = []
-    for bucket in torch.randperm(len(known)).split(size * BUCKET):
-        batches += bucket[known[bucket].argsort(stable=True)].split(size)
-    return [batches[i] for i in torch.randperm(len(batches))]
