@@ -90,6 +90,22 @@ TINY = {
     "sample": {"n": 20},
     "likelihood": {"n": 5, "n_hot_and_cold": 5, "permutations": 2},
     "sweep": {"n": 5, "temperatures": "0.5,1"},
+    "trials": {
+        "samples": 10,
+        "permutations": 2,
+        "ablation": [
+            {"name": "one target", "changes": {"train.targets": "one", "train.epochs": 4}},
+            {"name": "ours", "changes": {"train.targets": "all", "train.epochs": 4}},
+        ],
+        "search": [{"name": "our settings", "changes": {"train.epochs": 4}}],
+        "invariance": [
+            {"name": "set, shuffled order", "changes": {"train.epochs": 4}},
+            {
+                "name": "set, canonical order",
+                "changes": {"train.epochs": 4, "train.order": "canonical"},
+            },
+        ],
+    },
     "structures": {"n": 2},
 }
 

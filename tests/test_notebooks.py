@@ -17,6 +17,8 @@ STORED = sorted(NOTEBOOKS.glob("*.ipynb"))
 FIGURES = {
     "00_quickstart": {"crystal"},
     "01_dataset": {"tokens", "parameters", "space_groups", "variants"},
+    "02_training": {"learning", "ablation"},
+    "05_invariance": {"invariance"},
     "03_permutation_kl": {"permutation_kl", "likelihoods"},
     "04_temperature": {"temperature"},
 }
