@@ -22,7 +22,7 @@ $(READY): requirements.lock pyproject.toml
 
 # Downloads the third-party data sets, or copies them: make data FROM=folder
 data: env
-	python -m wyk.datasets $(if $(FROM),--from "$(FROM)")
+	python -m wyk.downloads $(if $(FROM),--from "$(FROM)")
 
 # The `quick` experiment, from data to figures. Other experiments: .venv/bin/dvc repro --glob '*@NAME*'
 repro: env

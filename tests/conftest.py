@@ -85,6 +85,15 @@ def data():
     return encode(from_table(datasets.load("aflow:test")), VOCABULARY)
 
 
+@pytest.fixture
+def official() -> Path:
+    """Folder of the MP-20 files, which are not redistributed; without it the test is skipped."""
+    folder = ROOT.parent / "shared" / "data"
+    if not (folder / "mp_20_biternary" / "val.csv.gz").is_file():
+        pytest.skip("needs ../shared/data")
+    return folder
+
+
 TINY = {
     "train": {"epochs": 40, "evaluate_every": 10, "members": 2},
     "sample": {"n": 20},

@@ -1,16 +1,12 @@
-"""Named data sets, every kind of input, parallel representation, download and recognition of files."""
+"""Named data sets, every kind of input, parallel representation."""
 
-import gzip
 import hashlib
-import io
 import itertools
 import json
 import os
 import time
 import tracemalloc
-import urllib.error
 import zipfile
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -18,15 +14,8 @@ from pymatgen.core import Structure
 from pymatgen.io.cif import CifParser, CifWriter
 
 from wyk import datasets, pool
-from wyk.paths import ROOT
 from wyk.readers import Record, Rejected, parse, read_cell, represent_record
 from wyk.representation import from_table
-
-SHARED = ROOT.parent / "shared" / "data"
-needs_data = pytest.mark.skipif(
-    not (SHARED / "mp_20_biternary" / "val.csv.gz").is_file(),
-    reason="needs ../shared/data, the MP-20 files, which are not redistributed",
-)
 
 
 @pytest.fixture(scope="module")
@@ -49,21 +38,19 @@ def test_aflow_splits_are_disjoint_complete_and_fixed():
     assert order[:16] == "22db25d56d1a50f4"
 
 
-@needs_data
-def test_biternary_7k_divides_the_official_val_split(monkeypatch):
-    monkeypatch.setattr(datasets, "DATA", SHARED)
+def test_biternary_7k_divides_the_official_val_split(official, monkeypatch):
+    monkeypatch.setattr(datasets, "DATA", official)
     train, val, test = (list(datasets.records(f"biternary_7k:{s}")) for s in datasets.SPLITS)
     assert (len(train), len(val), len(test)) == (6426, 714, 7118)
-    official = list(datasets.records("mp_20_biternary:val"))
-    assert val == official[::10]
-    assert {r.material_id for r in train} == {r.material_id for r in official} - {
+    published = list(datasets.records("mp_20_biternary:val"))
+    assert val == published[::10]
+    assert {r.material_id for r in train} == {r.material_id for r in published} - {
         r.material_id for r in val
     }
 
 
-@needs_data
-def test_space_groups_are_those_of_the_data_set(monkeypatch, tmp_path):
-    monkeypatch.setattr(datasets, "DATA", SHARED)
+def test_space_groups_are_those_of_the_data_set(official, monkeypatch, tmp_path):
+    monkeypatch.setattr(datasets, "DATA", official)
     out = tmp_path / "test.parquet"
     assert datasets.represent("mp_20_biternary:test", out, 2) == datasets.Summary(7118, 0)
     frame = pd.read_parquet(out)
@@ -71,9 +58,8 @@ def test_space_groups_are_those_of_the_data_set(monkeypatch, tmp_path):
     assert (frame["e_above_hull"] >= 0).all()
 
 
-@needs_data
-def test_tmmghg2_has_both_published_enumerations(monkeypatch):
-    monkeypatch.setattr(datasets, "DATA", SHARED)
+def test_tmmghg2_has_both_published_enumerations(official, monkeypatch):
+    monkeypatch.setattr(datasets, "DATA", official)
     record = next(datasets.records("mp_20_biternary:val"))
     assert record.where == "mp_20_biternary/val.csv.gz: row 1 (mp-865981)"
     variants = represent_record(record).variants()
@@ -82,9 +68,8 @@ def test_tmmghg2_has_both_published_enumerations(monkeypatch):
     assert {dict(zip(v.elements, v.enumerations, strict=True))["Tm"] for v in variants} == {0, 1}
 
 
-@needs_data
-def test_mpts_52_calls_its_energy_differently(monkeypatch):
-    monkeypatch.setattr(datasets, "DATA", SHARED)
+def test_mpts_52_calls_its_energy_differently(official, monkeypatch):
+    monkeypatch.setattr(datasets, "DATA", official)
     first = next(datasets.records("mpts_52:test"))
     assert first.extras == {"e_above_hull": 0.0}
 
@@ -188,6 +173,32 @@ def test_reading_a_long_table_needs_little_memory(tmp_path):
     assert peak < 1e6  # of 20 MB
 
 
+def test_our_parquet_is_copied_as_it_is(tmp_path):
+    datasets.represent("aflow:val", tmp_path / "a.parquet")
+    assert datasets.represent(tmp_path / "a.parquet", tmp_path / "b.parquet").n == 57
+    assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
+
+
+def test_nothing_named_in_pymatgen_json_is_imported(prototypes):
+    name, structure = prototypes[0]
+    data = json.loads(structure.to_json())
+    data["sites"][0]["properties"] = {"p": {"@module": "antigravity", "@class": "x"}}
+    record = Record(name, name, json.dumps(data), "json")
+    assert parse(record).composition == structure.composition
+    data["@class"] = "Molecule"
+    with pytest.raises(ValueError, match="its class is Molecule"):
+        parse(Record(name, name, json.dumps(data), "json"))
+
+
+def test_rejected_rows_are_listed_by_structures(tmp_path):
+    path = tmp_path / "two.csv"
+    pd.DataFrame({"cif": [CIF.format(""), "nonsense"]}).to_csv(path)
+    crystals, rejected = datasets.structures(path)
+    assert [name for name, _ in crystals] == ["1"]
+    assert [type(r) for r in rejected] == [Rejected]
+    assert rejected[0].where == "two.csv: row 2"
+
+
 # --- in parallel
 
 
@@ -221,153 +232,3 @@ def test_items_are_taken_from_the_source_as_they_are_needed():
     next(results)
     results.close()
     assert next(taken) <= 4 * pool.CHUNK
-
-
-# --- files: recognised, copied, downloaded
-
-
-def _blob(content: bytes) -> str:
-    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
-
-
-@pytest.fixture
-def small_world(monkeypatch, tmp_path) -> dict[str, bytes]:
-    """Two data sets of two files each, one of them without a known id, and an empty `data/`."""
-    contents = {
-        f"{name}/{split}.csv.gz": gzip.compress(f"cif\n{name} {split}\n".encode(), mtime=0)
-        for name in ("one", "two")
-        for split in ("val", "test")
-    }
-    known = {
-        name: datasets.Origin("owner/repository/commit", _blob(content), len(content))
-        for name, content in contents.items()
-    }
-    known["two/test.csv.gz"] = datasets.Origin("owner/repository/commit")
-    monkeypatch.setattr(datasets, "FILES", known)
-    monkeypatch.setattr(datasets, "DATA", tmp_path / "data")
-    return contents
-
-
-def test_a_wrong_file_is_recognised_and_named(small_world, tmp_path):
-    path = tmp_path / "val.csv.gz"
-    name = "one/val.csv.gz"
-    with pytest.raises(FileNotFoundError, match=r"val\.csv\.gz is not there: run `make data`"):
-        datasets.check(path, name)
-    right = small_world[name]
-    path.write_bytes(right)
-    datasets.check(path, name)  # the check does let the right file pass
-    for content, message in [
-        (small_world["one/test.csv.gz"], "is the file one/test.csv.gz: wrong split; run `make"),
-        (small_world["two/val.csv.gz"], "is the file two/val.csv.gz: wrong data set"),
-        (right[:-5], f"is truncated: {len(right) - 5} bytes of {len(right)}"),
-        (right[:-1] + b"x", "is altered"),
-    ]:
-        path.write_bytes(content)
-        with pytest.raises(ValueError, match=message):
-            datasets.check(path, name)
-
-
-@needs_data
-def test_the_real_files_are_recognised(tmp_path):
-    held = [name for name in datasets.FILES if (SHARED / name).is_file()]
-    assert len(held) == 4
-    for name, other in zip(held, held[1:] + held[:1], strict=True):
-        datasets.check(SHARED / name, name)
-        with pytest.raises(ValueError, match=f"is the file {other}: wrong"):
-            datasets.check(SHARED / other, name)
-        cut = tmp_path / "cut"
-        cut.write_bytes((SHARED / name).read_bytes()[:12345])
-        with pytest.raises(ValueError, match=r"is truncated: 12,345 bytes of \d,"):
-            datasets.check(cut, name)
-
-
-def test_copying_takes_what_is_there_and_refuses_what_is_wrong(small_world, tmp_path, capsys):
-    folder = tmp_path / "folder"
-    with pytest.raises(FileNotFoundError, match="folder has no data set"):
-        datasets.fetch(folder)
-    (folder / "one").mkdir(parents=True)
-    (folder / "one/val.csv.gz").write_bytes(small_world["one/val.csv.gz"])
-    assert datasets.fetch(folder)
-    assert (datasets.DATA / "one/val.csv.gz").read_bytes() == small_world["one/val.csv.gz"]
-    (folder / "one/test.csv.gz").write_bytes(small_world["one/val.csv.gz"])
-    capsys.readouterr()
-    assert not datasets.fetch(folder)
-    assert capsys.readouterr().out.splitlines() == [
-        "one/val.csv.gz: already there",
-        f"one/test.csv.gz: FAILED: {folder}/one/test.csv.gz is the file one/val.csv.gz: wrong split",
-        "two/val.csv.gz: absent",
-        "two/test.csv.gz: absent",
-    ]
-    assert [p.name for p in datasets.DATA.rglob("*.gz")] == ["val.csv.gz"]
-
-
-def test_downloading_goes_on_after_a_failure_and_resumes(
-    small_world, tmp_path, capsys, monkeypatch
-):
-    broken = {"one/test.csv.gz", "two/val.csv.gz"}
-    asked = []
-
-    def urlopen(url, timeout):
-        prefix, _, name = url.partition("/data/")
-        assert prefix == "https://raw.githubusercontent.com/owner/repository/commit"
-        asked.append(name)
-        if name not in broken:
-            return io.BytesIO(small_world[name])
-        if name.startswith("two"):
-            return io.BytesIO(small_world[name][:-3])  # the connection ends early
-        raise urllib.error.URLError("no network")
-
-    monkeypatch.setattr(datasets.urllib.request, "urlopen", urlopen)
-    datasets.DATA.mkdir()
-    (datasets.DATA / "one").mkdir()
-    (datasets.DATA / "one/val.csv.gz").write_bytes(b"not this")
-    assert not datasets.fetch()
-    out = capsys.readouterr().out
-    assert "one/val.csv.gz is altered or truncated" in out or "is truncated: 8 bytes of" in out
-    assert "one/val.csv.gz: downloaded\n" in out
-    assert "one/test.csv.gz: FAILED: <urlopen error no network>" in out
-    assert "two/val.csv.gz: FAILED: https://" in out
-    assert "two/test.csv.gz: downloaded, not verified: no checksum of it is known" in out
-    files = {p.relative_to(datasets.DATA).as_posix() for p in datasets.DATA.rglob("*.*")}
-    assert files == {"one/val.csv.gz", "two/test.csv.gz"}
-    asked.clear()
-    broken.clear()
-    assert datasets.fetch()
-    assert asked == ["one/test.csv.gz", "two/val.csv.gz"]
-
-
-def test_an_unverified_download_must_at_least_be_a_table(small_world, monkeypatch, capsys):
-    page = gzip.compress(b"<html>404</html>")
-    monkeypatch.setattr(
-        datasets, "FILES", {"two/test.csv.gz": datasets.Origin("owner/repository/commit")}
-    )
-    monkeypatch.setattr(datasets.urllib.request, "urlopen", lambda url, timeout: io.BytesIO(page))
-    assert not datasets.fetch()
-    assert "has no column `cif` or `structure`" in capsys.readouterr().out
-    assert not list(Path(datasets.DATA).rglob("*.gz"))
-
-
-def test_our_parquet_is_copied_as_it_is(tmp_path):
-    datasets.represent("aflow:val", tmp_path / "a.parquet")
-    assert datasets.represent(tmp_path / "a.parquet", tmp_path / "b.parquet").n == 57
-    assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
-
-
-def test_nothing_named_in_pymatgen_json_is_imported(prototypes):
-    name, structure = prototypes[0]
-    data = json.loads(structure.to_json())
-    data["sites"][0]["properties"] = {"p": {"@module": "antigravity", "@class": "x"}}
-    record = Record(name, name, json.dumps(data), "json")
-    assert parse(record).composition == structure.composition
-    data["@class"] = "Molecule"
-    with pytest.raises(ValueError, match="its class is Molecule"):
-        parse(Record(name, name, json.dumps(data), "json"))
-
-
-def test_rejected_rows_are_listed_by_structures(tmp_path):
-    path = tmp_path / "two.csv"
-    pd.DataFrame({"cif": [CIF.format(""), "nonsense"]}).to_csv(path)
-    crystals, rejected = datasets.structures(path)
-    assert [name for name, _ in crystals] == ["1"]
-    assert [type(r) for r in rejected] == [Rejected]
-    assert rejected[0].where == "two.csv: row 2"
