@@ -5,13 +5,13 @@ at T = 100, whose many sites leave the orders little in common. Prints one JSON 
 `runs/benchmarks/likelihood.json`.
 """
 
-import json
 import os
 import time
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import torch
+from publish import publish
 from torch import Tensor
 
 from wyk import checkpoint, paths
@@ -85,9 +85,7 @@ def main() -> None:
             "ratio": round(slow / fast, 1),
             "largest_difference": float((ours - torch.stack(theirs, 1)).abs().max()),
         }
-    print(json.dumps(result))
-    with paths.writing(paths.RUNS / "benchmarks" / "likelihood.json") as temporary:
-        temporary.write_text(json.dumps(result, indent=2) + "\n")
+    publish("likelihood", result)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from pathlib import Path
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np
+from publish import write_json
 
 from wyk import paths
 from wyk.representation import from_table, read_representations
@@ -79,7 +80,7 @@ def main() -> None:
                 result = run(PEER_PYTHON, "theirs.py", job)
             results.append(summary(program, seconds, result))
             print(json.dumps(results[-1]), flush=True)
-    write(compare(results))
+    tabulate(compare(results))
 
 
 def rows() -> dict[str, list[dict]]:
@@ -172,14 +173,11 @@ def compare(results: list[dict]) -> list[dict]:
     return compared
 
 
-def write(table: list[dict]) -> None:
+def tabulate(table: list[dict]) -> None:
     """The table as JSON and CSV, and on the terminal."""
     folder = paths.figures("benchmarks")
-    text = json.dumps(
-        {"experiment": EXPERIMENT, "ratio": "ours / program", "rows": table}, indent=2
-    )
-    with paths.writing(folder / "peer.json") as temporary:
-        temporary.write_text(text + "\n")
+    content = {"experiment": EXPERIMENT, "ratio": "ours / program", "rows": table}
+    write_json(folder / "peer.json", content)
     columns = [key for key, value in table[0].items() if not isinstance(value, dict)]
     with paths.writing(folder / "peer.csv") as temporary, temporary.open("w", newline="") as file:
         writer = csv.DictWriter(file, columns, extrasaction="ignore")

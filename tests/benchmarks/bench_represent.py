@@ -4,7 +4,6 @@ The rows are MP-20's where `data/` has them, else the embedded prototypes. Print
 to `runs/benchmarks/represent.json`.
 """
 
-import json
 import os
 import random
 import time
@@ -12,6 +11,7 @@ import warnings
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
+from publish import publish
 from pyxtal import pyxtal
 
 from wyk import paths
@@ -51,9 +51,7 @@ def main() -> None:
         "ms_pyxtal_from_seed": round(1000 * theirs, 3),  # from a parsed structure
         "ratio": round(theirs / ours, 1),
     }
-    print(json.dumps(result))
-    with paths.writing(paths.RUNS / "benchmarks" / "represent.json") as temporary:
-        temporary.write_text(json.dumps(result, indent=2) + "\n")
+    publish("represent", result)
 
 
 if __name__ == "__main__":

@@ -5,13 +5,13 @@ The model is that of `biternary_7k` where it was trained or pulled, else that of
 writes it to `runs/benchmarks/sample.json`.
 """
 
-import json
 import os
 import time
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import torch
+from publish import publish
 
 from wyk import checkpoint, paths, sampling
 from wyk.representation import from_table, to_table
@@ -77,9 +77,7 @@ def main() -> None:
         "samples_per_second_plain": round(N / theirs),
         "ratio": round(theirs / ours, 2),
     }
-    print(json.dumps(result))
-    with paths.writing(paths.RUNS / "benchmarks" / "sample.json") as temporary:
-        temporary.write_text(json.dumps(result, indent=2) + "\n")
+    publish("sample", result)
 
 
 if __name__ == "__main__":
