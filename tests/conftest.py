@@ -6,7 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pandas as pd
 import pytest
 import yaml
 from lightning_fabric import Fabric
@@ -58,12 +57,7 @@ def fit(folder, epochs=6, fabric=None, architecture=None, **changes):
         train=TRAIN.model_copy(update={"epochs": epochs} | changes),
     )
     rows = from_table(datasets.load("aflow:train"))
-    counts = pd.Series([r.space_group for r in rows]).value_counts()
-    config = {
-        "seed": 3,
-        "most_sites": max(len(r.letters) for r in rows),
-        "space_group_counts": {str(g): int(c) for g, c in counts.items()},
-    }
+    config = {"seed": 3} | training.of_data(rows)
     sets = (encode(rows, VOCABULARY, variants=True), encode(rows[:50], VOCABULARY))
     training.fit(fabric or Fabric(devices=1), settings, *sets, folder, config)
 

@@ -139,10 +139,10 @@ def test_only_what_is_open_is_asked(model, monkeypatch):
     assert unmasked < masked - 1
 
 
-def test_log_p_is_what_the_sampler_draws(folder, model):
+def test_log_p_is_what_the_sampler_draws(model):
     """Sequences come as often as log p at their temperature says, and not as it says at another."""
     n, temperature = 20_000, 0.5
-    rows = from_table(sample(folder, n, temperature=temperature, seed=4, space_groups=[225]))
+    rows = from_table(sample(model, n, temperature=temperature, seed=4, space_groups=[225]))
     common = pd.Series(rows).value_counts().head(30)
     data = encode(list(common.index), model.elements)
     given = torch.arange(data.elements.shape[1]).expand_as(data.elements).float()[:, None]
@@ -161,19 +161,19 @@ def difference(log, expected):
     return abs(values.mean()) / values.std() * len(values) ** 0.5
 
 
-def test_entropy_of_own_samples_is_what_the_model_expects(folder):
+def test_entropy_of_own_samples_is_what_the_model_expects(model):
     """−log p of samples, and the entropies met on the way, have the same mean H; not so at another temperature."""
-    frame = sample(folder, 1500, temperature=0.7, seed=1)
-    own, other = (likelihood(folder, frame, 1, temperature=t) for t in (0.7, 1.0))
+    frame = sample(model, 1500, temperature=0.7, seed=1)
+    own, other = (likelihood(model, frame, 1, temperature=t) for t in (0.7, 1.0))
     assert difference(own["log_p"], own["expected"]) < 4
     assert difference(other["log_p"], other["expected"]) > 10
 
 
-def test_what_the_sampler_cuts_off_needs_no_stop(folder, model):
-    frame = sample(folder, 100, temperature=100.0, seed=2)
-    most = 2 * model.config["most_sites"]
+def test_what_the_sampler_cuts_off_needs_no_stop(model):
+    frame = sample(model, 100, temperature=100.0, seed=2)
+    most = model.config["most_sites"]
     assert (frame["elements"].map(len) == most).mean() > 0.1
-    table = likelihood(folder, frame, 1, temperature=100.0)
+    table = likelihood(model, frame, 1, temperature=100.0)
     assert difference(table["log_p"], table["expected"]) < 4
     data = encode(from_table(frame), model.elements)
     order = torch.arange(most).expand(len(data), 1, most).float()
@@ -181,7 +181,7 @@ def test_what_the_sampler_cuts_off_needs_no_stop(folder, model):
     assert difference(endless[:, 0].numpy(), table["expected"]) > 10
 
 
-def test_likelihood_table(folder):
+def test_likelihood_table(model):
     frame = datasets.load("aflow:test")
     odd = to_table(
         [
@@ -190,7 +190,7 @@ def test_likelihood_table(folder):
         ],
         ["fixed", "rutherfordium"],
     )
-    table = likelihood(folder, pd.concat([frame, odd]), permutations=3)
+    table = likelihood(model, pd.concat([frame, odd]), permutations=3)
     assert table["material_id"].tolist()[-2:] == ["fixed", "rutherfordium"]
     assert table["reason"].isna().sum() == len(frame)
     assert "4a" in table["reason"].iloc[-2]
@@ -202,19 +202,19 @@ def test_likelihood_table(folder):
     assert np.allclose(lone["log_p"], lone["log_p_mean"])
     assert (lone["log_p_std"] < 1e-6).all()
     assert good[good["n_sites"] > 2]["log_p_std"].median() > 0.01
-    nothing = likelihood(folder, odd, permutations=2)
+    nothing = likelihood(model, odd, permutations=2)
     assert nothing["log_p"].isna().all()
 
 
-def test_masks_only_add(folder):
+def test_masks_only_add(model):
     """What a group forbids has no share of the probability, so no crystal loses by the masks."""
     frame = datasets.load("aflow:test")
     with_masks, without = (
-        likelihood(folder, frame, permutations=2, formal_masks=masks) for masks in (True, False)
+        likelihood(model, frame, permutations=2, formal_masks=masks) for masks in (True, False)
     )
     assert (with_masks["log_p"] > without["log_p"]).all()
 
 
-def test_a_temperature_that_is_none(folder):
+def test_a_temperature_that_is_none(model):
     with pytest.raises(ValueError, match="temperature 0"):
-        likelihood(folder, datasets.load("aflow:test"), temperature=0.0)
+        likelihood(model, datasets.load("aflow:test"), temperature=0.0)

@@ -61,6 +61,19 @@ def test_a_value_of_the_wrong_kind_is_named(tmp_path, value):
         params.load(path)
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model.d": 62}, "d 62 is not divisible by heads 4"),
+        ({"model.attention": "causal", "model.query_layers": 0}, "causal needs query_layers"),
+        ({"train.schedule": "plateau"}, "no validation for schedule plateau"),
+    ],
+)
+def test_settings_that_do_not_go_together(changes, message):
+    with pytest.raises(ValueError, match=message):
+        params.experiment("biternary_7k").changed(changes)
+
+
 @pytest.mark.parametrize("content", ["", "seed: [", "just text", "\x00"])
 def test_a_file_that_is_no_parameters(tmp_path, content):
     path = tmp_path / "params.yaml"

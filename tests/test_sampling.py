@@ -28,8 +28,8 @@ def table(*rows: tuple[int, str, str]) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("temperature", [1e-300, 0.01, 1.0, 100.0, 1e300])
-def test_samples_are_formally_valid_at_every_temperature(folder, temperature):
-    frame = sample(folder, 200, temperature=temperature, seed=1)
+def test_samples_are_formally_valid_at_every_temperature(model, temperature):
+    frame = sample(model, 200, temperature=temperature, seed=1)
     rows = from_table(frame)
     assert [r.invalidity() for r in rows] == 200 * [None]
     pd.testing.assert_frame_equal(frame, to_table(rows))
@@ -42,7 +42,7 @@ def unmasked(tmp_path_factory):
     """A model trained without formal masks, as the paper's."""
     path = tmp_path_factory.mktemp("unmasked")
     fit(path, epochs=16, formal_masks=False)
-    return path
+    return checkpoint.load(path)
 
 
 def test_without_masks_some_samples_are_invalid(unmasked):
@@ -108,10 +108,10 @@ def excess(expected, drawn):
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.5])
-def test_first_sites_are_drawn_from_the_model(folder, model, temperature):
+def test_first_sites_are_drawn_from_the_model(model, temperature):
     """All three heads, at the temperature asked for and no other."""
     nothing = torch.full((1, 1), -1)
-    frame = sample(folder, 20_000, temperature=temperature, seed=1, space_groups=[62], max_sites=1)
+    frame = sample(model, 20_000, temperature=temperature, seed=1, space_groups=[62], max_sites=1)
     drawn = Counter((r.elements[0], r.letters[0]) for r in from_table(frame))
     expected = next_site(model, 62, nothing, nothing, temperature)
     assert excess(expected, drawn) < 1.5
@@ -119,20 +119,20 @@ def test_first_sites_are_drawn_from_the_model(folder, model, temperature):
 
 
 def test_unconstrained_sites_are_drawn_from_the_model(unmasked):
-    model, nothing = checkpoint.load(unmasked), torch.full((1, 1), -1)
+    nothing = torch.full((1, 1), -1)
     rows = from_table(pd.concat(sample_unconstrained(unmasked, 8000, space_groups=[1])))
     drawn = Counter((r.elements[0], r.letters[0]) if r.letters else "STOP" for r in rows)
     assert drawn["STOP"] > 0
-    expected = next_site(model, 1, nothing, nothing, formal=False)
+    expected = next_site(unmasked, 1, nothing, nothing, formal=False)
     assert sum(expected.values()) < 0.95  # the rest goes to positions that there are not
     assert excess(expected, drawn) < 1.5
-    assert excess(next_site(model, 1, nothing, nothing), drawn) > 2
+    assert excess(next_site(unmasked, 1, nothing, nothing), drawn) > 2
 
 
-def test_further_sites_are_drawn_from_the_model(folder, model):
+def test_further_sites_are_drawn_from_the_model(model):
     """Given some sites, and with other structures in the same batch."""
     known = table((62, "O Ti", "c a"), (225, "Na", "a"))
-    frame = sample(folder, 20_000, seed=1, given=known, max_sites=3)
+    frame = sample(model, 20_000, seed=1, given=known, max_sites=3)
     rows = from_table(frame)[::2]
     drawn = Counter("STOP" if len(r.letters) == 2 else (r.elements[2], r.letters[2]) for r in rows)
     data = encode(from_table(known), VOCABULARY)
@@ -141,9 +141,9 @@ def test_further_sites_are_drawn_from_the_model(folder, model):
     assert excess(next_site(model, 62, other, data.positions[:1]), drawn) > 2
 
 
-def test_temperature_acts(folder):
+def test_temperature_acts(model):
     def distinct(temperature):
-        rows = from_table(sample(folder, 300, temperature=temperature, seed=2, space_groups=[225]))
+        rows = from_table(sample(model, 300, temperature=temperature, seed=2, space_groups=[225]))
         return len({r.fingerprint() for r in rows}), np.mean([len(r.letters) for r in rows])
 
     cold, warm, hot = distinct(0.01), distinct(1.0), distinct(100.0)
@@ -151,15 +151,15 @@ def test_temperature_acts(folder):
     assert warm[1] < hot[1]
 
 
-def test_same_seed_same_samples(folder):
-    first, again, other = (sample(folder, 50, seed=s) for s in (5, 5, 6))
+def test_same_seed_same_samples(model):
+    first, again, other = (sample(model, 50, seed=s) for s in (5, 5, 6))
     pd.testing.assert_frame_equal(first, again)
     assert not first["elements"].equals(other["elements"])
 
 
-def test_space_groups_follow_the_data(folder, model):
+def test_space_groups_follow_the_data(model):
     counts = pd.Series(model.config["space_group_counts"])
-    drawn = sample(folder, 2000, seed=1)["space_group"].value_counts()
+    drawn = sample(model, 2000, seed=1)["space_group"].value_counts()
     assert set(map(str, drawn.index)) <= set(counts.index)
     common = int(counts.idxmax())
     expected = counts.max() / counts.sum()
@@ -211,15 +211,15 @@ quickly = settings(max_examples=30, deadline=None, derandomize=True)
 
 @quickly
 @given(conditions=CONDITIONS, groups=GROUPS, temperature=TEMPERATURES, seed=st.integers(0, 99))
-def test_conditions_are_met_or_refused(folder, conditions, groups, temperature, seed):
+def test_conditions_are_met_or_refused(model, conditions, groups, temperature, seed):
     limits = {name: conditions[name] for name in ("required", "max_atoms", "max_sites")}
     starts = [WyckoffRepresentation(number, (), ()) for number in groups]
     refused = [s for s in starts if not possible(s, **limits)]
     if refused:
         with pytest.raises(ValueError, match=rf"space group {refused[0].space_group}: at least"):
-            sample(folder, 20, temperature, seed, groups, **conditions)
+            sample(model, 20, temperature, seed, groups, **conditions)
         return
-    rows = from_table(sample(folder, 20, temperature, seed, groups, **conditions))
+    rows = from_table(sample(model, 20, temperature, seed, groups, **conditions))
     assert len(rows) == 20
     assert {r.space_group for r in rows} <= set(groups)
     assert all(fulfils(r, **conditions) for r in rows)
@@ -240,7 +240,7 @@ PARTS = st.builds(
     temperature=TEMPERATURES,
     seed=st.integers(0, 99),
 )
-def test_parts_are_completed_or_refused(folder, parts, conditions, temperature, seed):
+def test_parts_are_completed_or_refused(model, parts, conditions, temperature, seed):
     limits = {name: conditions[name] for name in ("required", "max_atoms", "max_sites")}
     allowed = set(conditions["elements"] or VOCABULARY)
     refused = [
@@ -250,9 +250,9 @@ def test_parts_are_completed_or_refused(folder, parts, conditions, temperature, 
     ]
     if refused:
         with pytest.raises(GivenError, match=rf"^row {refused[0]} \({refused[0] - 1}\): "):
-            sample(folder, 9, temperature, seed, given=to_table(parts), **conditions)
+            sample(model, 9, temperature, seed, given=to_table(parts), **conditions)
         return
-    rows = from_table(sample(folder, 9, temperature, seed, given=to_table(parts), **conditions))
+    rows = from_table(sample(model, 9, temperature, seed, given=to_table(parts), **conditions))
     for i, r in enumerate(rows):
         part = parts[i % len(parts)]
         n = len(part.letters)
@@ -265,30 +265,30 @@ def test_parts_are_completed_or_refused(folder, parts, conditions, temperature, 
     "condition",
     [{"elements": ["Li", "O"]}, {"required": ["O"]}, {"max_atoms": 4}, {"max_sites": 2}],
 )
-def test_the_checks_of_conditions_can_fail(folder, condition):
+def test_the_checks_of_conditions_can_fail(model, condition):
     """Without it, samples do break each condition."""
     free = {"elements": None, "required": [], "max_atoms": None, "max_sites": None}
-    rows = from_table(sample(folder, 100, seed=1))
+    rows = from_table(sample(model, 100, seed=1))
     assert all(fulfils(r, **free) for r in rows)
     assert not all(fulfils(r, **free | condition) for r in rows)
-    rows = from_table(sample(folder, 100, seed=1, **condition))
+    rows = from_table(sample(model, 100, seed=1, **condition))
     assert all(fulfils(r, **free | condition) for r in rows)
 
 
-def test_a_part_may_be_complete(folder):
+def test_a_part_may_be_complete(model):
     """The model may stop at once, unless a required element is lacking; and it does go on."""
     salt = table((225, "Na Cl", "a b"))
-    sizes = [len(r.letters) for r in from_table(sample(folder, 300, given=salt))]
+    sizes = [len(r.letters) for r in from_table(sample(model, 300, given=salt))]
     assert 2 in sizes
     assert max(sizes) > 2
-    rows = from_table(sample(folder, 300, given=salt, required=["O"]))
+    rows = from_table(sample(model, 300, given=salt, required=["O"]))
     assert all("O" in r.elements for r in rows)
 
 
-def test_a_tight_fit_is_found(folder):
+def test_a_tight_fit_is_found(model):
     """Room for exactly the required elements, and only if no position that another needs is wasted."""
     required = ["Na", "Cl", "O"]
-    frame = sample(folder, 100, 100.0, space_groups=[225], required=required, max_atoms=4)
+    frame = sample(model, 100, 100.0, space_groups=[225], required=required, max_atoms=4)
     for r in from_table(frame):
         assert sorted(r.letters) == ["a", "b", "c"]
         assert sorted(r.elements) == sorted(required)
@@ -307,14 +307,14 @@ def test_least_atoms_of_all_groups(model, more):
     assert obstacles(model, starts, conditions) == expected
 
 
-def test_groups_that_cannot_meet_the_conditions_are_left_out(folder):
+def test_groups_that_cannot_meet_the_conditions_are_left_out(model):
     """Unless they were asked for."""
-    rows = from_table(sample(folder, 300, max_atoms=1))
+    rows = from_table(sample(model, 300, max_atoms=1))
     assert all(r.n_atoms == space_group(r.space_group).lattice_points for r in rows)
     with pytest.raises(
         ValueError, match="^space group 227: at least 2 atoms in the primitive cell"
     ):
-        sample(folder, 300, max_atoms=1, space_groups=[225, 227])
+        sample(model, 300, max_atoms=1, space_groups=[225, 227])
 
 
 @pytest.mark.parametrize(
@@ -339,9 +339,9 @@ def test_groups_that_cannot_meet_the_conditions_are_left_out(folder):
         ),
     ],
 )
-def test_conditions_that_cannot_be_met_say_so(folder, conditions, message):
+def test_conditions_that_cannot_be_met_say_so(model, conditions, message):
     with pytest.raises(ValueError, match=message):
-        sample(folder, 5, **conditions)
+        sample(model, 5, **conditions)
 
 
 @pytest.mark.parametrize(
@@ -359,7 +359,7 @@ def test_conditions_that_cannot_be_met_say_so(folder, conditions, message):
         ((225, "Na Cl", "a b"), {"max_atoms": 2, "required": ["O"]}, "at least 4 atoms in the"),
     ],
 )
-def test_rows_that_cannot_be_completed_are_named(folder, row, conditions, message):
+def test_rows_that_cannot_be_completed_are_named(model, row, conditions, message):
     good = table((123, "Na", "a"))
     number, elements, letters = row
     bad = good.assign(
@@ -369,9 +369,9 @@ def test_rows_that_cannot_be_completed_are_named(folder, row, conditions, messag
         wyckoff_letters=[letters.split()],
     )
     with pytest.raises(GivenError, match=rf"^row 2 \(bad\): .*{message}"):
-        sample(folder, 5, given=pd.concat([good, bad]), **conditions)
+        sample(model, 5, given=pd.concat([good, bad]), **conditions)
 
 
-def test_nothing_to_complete(folder):
+def test_nothing_to_complete(model):
     with pytest.raises(GivenError, match="no representation"):
-        sample(folder, 5, given=table())
+        sample(model, 5, given=table())

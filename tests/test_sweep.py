@@ -20,8 +20,8 @@ def frames():
 
 
 @pytest.fixture(scope="module")
-def table(folder, frames):
-    return sweep(folder, TEMPERATURES, N, *frames, seed=3)
+def table(model, frames):
+    return sweep(model, TEMPERATURES, N, *frames, seed=3)
 
 
 def values(table, name, quantity):
@@ -48,13 +48,13 @@ def test_every_number_has_its_interval(table):
     assert set(one_set["quantity"]) == {"charge_neutrality_smact14", "sites", "atoms"}
 
 
-def test_the_numbers_are_those_of_the_other_commands(table, folder, frames):
+def test_the_numbers_are_those_of_the_other_commands(table, model, frames):
     test, known = frames
-    samples = sample(folder, N, seed=3)
+    samples = sample(model, N, seed=3)
     raw = metrics.evaluate(samples, test, known, known)["raw"]
     for quantity in ("uniqueness", "novelty", "charge_neutrality_smact14"):
         assert values(table, "masked", quantity)[1.0] == raw[quantity]["value"]
-    own = divergence.divergence(likelihood(folder, samples, ORDERS, 3))
+    own = divergence.divergence(likelihood(model, samples, ORDERS, 3))
     for quantity in ("entropy", "permutation_kl"):
         assert values(table, "masked", quantity)[1.0] == pytest.approx(own[quantity]["value"])
     sites = pd.Series([len(r.letters) for r in from_table(test)])

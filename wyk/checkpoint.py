@@ -17,7 +17,7 @@ from wyk.params import Model as Settings
 from wyk.paths import writing
 from wyk.representation import ELEMENTS
 
-FORMAT = 2
+FORMAT = 3
 WEIGHTS, CONFIG, STATE = "model.safetensors", "config.json", "state.safetensors"
 
 

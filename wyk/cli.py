@@ -146,17 +146,18 @@ def sample(
             "what is to be completed has its space group: leave out --space-group.",
             param_hint="'--complete'",
         )
-    from wyk import datasets, sampling
+    from wyk import checkpoint, datasets, sampling
 
+    trained = checkpoint.load(model)
     if unconstrained:
-        frame, rejected = sampling.sample_unconstrained(model, n, temperature, seed, space_group)
+        frame, rejected = sampling.sample_unconstrained(trained, n, temperature, seed, space_group)
         sampling.write(out, frame, rejected)
         typer.echo(f"{out}: {len(frame)} of {n} samples ({len(frame) / n:.1%}) are formally valid")
         return
     given = None if complete is None else datasets.load(complete)
     try:
         frame = sampling.sample(
-            model,
+            trained,
             n,
             temperature=temperature,
             seed=seed,
@@ -192,12 +193,12 @@ def likelihood(
 ) -> None:
     """Log-likelihood of crystals under a model, in nats, over random orders of their sites."""
     options.check_temperature(temperature, "'--temperature'")
-    from wyk import datasets, paths
+    from wyk import checkpoint, datasets, paths
     from wyk import likelihood as likelihoods
 
     frame = datasets.load(representations, jobs)
     result = likelihoods.likelihood(
-        model,
+        checkpoint.load(model),
         frame.head(n or len(frame)),
         permutations,
         seed,
@@ -227,12 +228,12 @@ def sweep(
     """What becomes of samples when the temperature changes (CSV): with formal masks, and without."""
     import pandas as pd
 
-    from wyk import datasets, paths
+    from wyk import checkpoint, datasets, paths
     from wyk import sweep as sweeps
 
     test = datasets.load(reference, jobs)
     known = pd.concat([datasets.load(source, jobs) for source in training])
-    table = sweeps.sweep(model, temperatures, n, test, known, seed)
+    table = sweeps.sweep(checkpoint.load(model), temperatures, n, test, known, seed)
     with paths.writing(out) as temporary:
         table.to_csv(temporary, index=False)
     typer.echo(f"{out}: {len(temperatures)} temperatures")

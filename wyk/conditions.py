@@ -66,7 +66,7 @@ class Conditions:
             raise ValueError("no element is allowed")
         if outside := sorted(set(required) - set(elements)):
             raise ValueError(f"required but not allowed: {', '.join(outside)}")
-        steps = max(2 * model.config["most_sites"], len(required))
+        steps = max(model.config["most_sites"], len(required))
         return cls(_mask(model, elements), _mask(model, required), steps, max_atoms, max_sites)
 
 

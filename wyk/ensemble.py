@@ -16,7 +16,7 @@ class Ensemble(nn.Module):
     def __init__(self, members: Iterable[WyckoffTransformer]):
         super().__init__()
         self.members = nn.ModuleList(members)
-        self.elements = self.members[0].elements
+        self.settings, self.elements = self.members[0].settings, self.members[0].elements
         for name in ("symmetry", "enumeration", "dof", "lookup"):
             self.register_buffer(name, getattr(self.members[0], name), persistent=False)
 
@@ -25,23 +25,17 @@ class Ensemble(nn.Module):
         contexts = [m.encode(space_group, elements, positions) for m in self.members]
         return replace(contexts[0], tokens=[context.tokens for context in contexts])
 
-    def element_logits(self, context: Context, formal_masks: bool = True) -> Tensor:
-        return self._mean("element_logits", context, formal_masks)
+    def element_logits(self, context: Context, *arguments) -> Tensor:
+        """As `WyckoffTransformer.element_logits`, normalised."""
+        return self._mean("element_logits", context, *arguments)
 
-    def symmetry_logits(
-        self, context: Context, row: Tensor, element: Tensor, formal_masks: bool = True
-    ) -> Tensor:
-        return self._mean("symmetry_logits", context, row, element, formal_masks)
+    def symmetry_logits(self, context: Context, *arguments) -> Tensor:
+        """As `WyckoffTransformer.symmetry_logits`, normalised."""
+        return self._mean("symmetry_logits", context, *arguments)
 
-    def enumeration_logits(
-        self,
-        context: Context,
-        row: Tensor,
-        element: Tensor,
-        symmetry: Tensor,
-        formal_masks: bool = True,
-    ) -> Tensor:
-        return self._mean("enumeration_logits", context, row, element, symmetry, formal_masks)
+    def enumeration_logits(self, context: Context, *arguments) -> Tensor:
+        """As `WyckoffTransformer.enumeration_logits`, normalised."""
+        return self._mean("enumeration_logits", context, *arguments)
 
     def _mean(self, part: str, context: Context, *arguments) -> Tensor:
         log_p = [

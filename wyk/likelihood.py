@@ -7,7 +7,6 @@ the same group have the same context. Each distinct context is encoded once, eac
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,7 +15,6 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from wyk import checkpoint
 from wyk.ensemble import Ensemble
 from wyk.model import Context, WyckoffTransformer
 from wyk.representation import ELEMENTS, WyckoffRepresentation, from_table
@@ -27,7 +25,7 @@ TOKENS = 16_384  # encoded at once: what a processor's cache holds
 
 
 def likelihood(
-    model_dir: str | Path,
+    model: WyckoffTransformer | Ensemble,
     frame: pd.DataFrame,
     permutations: int = 20,
     seed: int = 0,
@@ -37,7 +35,7 @@ def likelihood(
     """Likelihoods of representations under a model, in nats.
 
     Args:
-        model_dir: folder of the model.
+        model: a trained model, as `checkpoint.load` gives it.
         frame: (n) representations; the order of the sites of a row is its given order.
         permutations: random orders of each row.
         seed: of the orders.
@@ -55,7 +53,6 @@ def likelihood(
     """
     if not 0 < temperature < float("inf"):
         raise ValueError(f"temperature {temperature}: must be above 0 and finite")
-    model = checkpoint.load(model_dir)
     representations = from_table(frame)
     reasons = [_refusal(r, model.elements) for r in representations]
     good = np.array([reason is None for reason in reasons], bool)
@@ -64,7 +61,7 @@ def likelihood(
     given = torch.arange(data.elements.shape[1]).expand_as(data.elements).float()
     random = [torch.rand(data.elements.shape, generator=generator) for _ in range(permutations)]
     order = torch.stack([given, *random], 1)
-    most_sites = 2 * model.config["most_sites"]  # as in sampling
+    most_sites = model.config["most_sites"]
     log, expected = log_p(model, data, order, formal_masks, temperature, most_sites, progress=True)
     result = pd.DataFrame(
         {
@@ -148,7 +145,7 @@ def _part(
     places = torch.arange(elements.shape[2])
     last = length if most_sites is None else length - (length == most_sites).long()
     p, k, known = (places <= last[:, None, None]).expand(elements.shape).nonzero(as_tuple=True)
-    names = _names(space_group, elements, positions, _sees_order(model))
+    names = _names(space_group, elements, positions, model.settings.attention == "causal")
     context, step = _distinct(names[p, k, known])
     by_known = known[step].argsort(stable=True)  # so that a batch needs little padding
     context, step = by_known.argsort()[context], step[by_known]
@@ -238,11 +235,6 @@ def _answers(
         lambda i: model.enumeration_logits(context, row[i], element[i], symmetry[i], formal_masks),
     )
     return log, expected
-
-
-def _sees_order(model: WyckoffTransformer | Ensemble) -> bool:
-    member = model.members[0] if isinstance(model, Ensemble) else model
-    return member.settings.attention == "causal"
 
 
 def _names(space_group: Tensor, elements: Tensor, positions: Tensor, ordered: bool) -> Tensor:

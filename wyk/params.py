@@ -45,6 +45,14 @@ class Model(Section):
     balance: bool  # whether common oxidation states can balance, now and with one more site
     descriptors: bool  # properties of elements, groups and positions beside their embeddings
 
+    @model_validator(mode="after")
+    def _can_be_built(self) -> "Model":
+        if self.d % self.heads:
+            raise ValueError(f"d {self.d} is not divisible by heads {self.heads}")
+        if self.attention == "causal" and not self.query_layers:
+            raise ValueError("attention causal needs query_layers: the MASK token comes first")
+        return self
+
 
 class Train(Section):
     """Optimisation, augmentation, early stopping."""
@@ -69,6 +77,12 @@ class Train(Section):
     patience: Positive  # epochs without a better validation likelihood
     refit: bool  # on train and validation, all epochs, once settings are chosen
     members: Positive  # models that differ in their seed, and predict together
+
+    @model_validator(mode="after")
+    def _can_be_followed(self) -> "Train":
+        if self.refit and self.schedule == "plateau":
+            raise ValueError("refit leaves no validation for schedule plateau: take cosine")
+        return self
 
 
 class Sample(Section):
@@ -218,8 +232,7 @@ def experiment(name: str, path: str | Path = PARAMS) -> Experiment:
 
 def _complaints(error: ValidationError) -> str:
     return "; ".join(
-        f"{'.'.join(str(part) for part in e['loc']) or 'the file'}: {_reason(e)}"
-        for e in error.errors()
+        ": ".join(filter(None, [".".join(map(str, e["loc"])), _reason(e)])) for e in error.errors()
     )
 
 

@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from wyk import checkpoint
 from wyk.conditions import (
     Conditions,
     GivenError,
@@ -20,6 +19,7 @@ from wyk.conditions import (
     obstacles,
     outlook,
 )
+from wyk.ensemble import Ensemble
 from wyk.model import WyckoffTransformer
 from wyk.paths import writing
 from wyk.representation import (
@@ -36,7 +36,7 @@ TOKENS = 16_384  # asked at once: their tensors stay in the processor's cache
 
 
 def sample(
-    model_dir: str | Path,
+    model: WyckoffTransformer | Ensemble,
     n: int,
     temperature: float = 1.0,
     seed: int = 0,
@@ -50,7 +50,7 @@ def sample(
     """New Wyckoff representations from a trained model.
 
     Args:
-        model_dir: folder of the model.
+        model: a trained model, as `checkpoint.load` gives it.
         n: how many.
         temperature: divides the logits of all three heads; 1 is the model's own distribution.
         seed: of everything random; the same seed gives the same rows.
@@ -73,7 +73,7 @@ def sample(
     """
     if given is not None and space_groups is not None:
         raise ValueError("the representations to complete have space groups of their own")
-    model = _load(model_dir, temperature)
+    _check(temperature)
     wanted = Conditions.of(model, elements, required, max_atoms, max_sites)
     generator = torch.Generator().manual_seed(seed)
     if given is not None:
@@ -92,7 +92,7 @@ def sample(
 
 
 def sample_unconstrained(
-    model_dir: str | Path,
+    model: WyckoffTransformer | Ensemble,
     n: int,
     temperature: float = 1.0,
     seed: int = 0,
@@ -104,7 +104,7 @@ def sample_unconstrained(
     taken already. One without any site is invalid, too.
 
     Args:
-        model_dir, n, temperature, seed, space_groups: as in `sample`.
+        model, n, temperature, seed, space_groups: as in `sample`.
 
     Returns:
         The formally valid samples as `sample` gives them, and the others with a column `reason`; `material_id`
@@ -113,7 +113,7 @@ def sample_unconstrained(
     Raises:
         ValueError: for a temperature that is not positive, or a space group there is not.
     """
-    model = _load(model_dir, temperature)
+    _check(temperature)
     generator = torch.Generator().manual_seed(seed)
     starts, weights = from_groups(model, space_groups)
     chosen = torch.multinomial(weights, n, replacement=True, generator=generator)
@@ -138,10 +138,9 @@ def write(out: str | Path, table: pd.DataFrame, rejected: pd.DataFrame | None = 
                 columns.to_csv(file, index=False)
 
 
-def _load(model_dir: str | Path, temperature: float) -> WyckoffTransformer:
+def _check(temperature: float) -> None:
     if not 0 < temperature < float("inf"):
         raise ValueError(f"temperature {temperature}: must be above 0 and finite")
-    return checkpoint.load(model_dir)
 
 
 def _grow_all(
@@ -188,7 +187,7 @@ def grow(
         -2 - enumerations · site symmetry - enumeration.
     """
     t, known = tables(), starts.elements.shape[1]
-    steps = 2 * model.config["most_sites"] if conditions is None else conditions.steps
+    steps = model.config["most_sites"] if conditions is None else conditions.steps
     group = starts.space_group[chosen]
     elements = F.pad(starts.elements[chosen], (0, steps), value=-1)
     positions = F.pad(starts.positions[chosen], (0, steps), value=-1)

@@ -1,13 +1,14 @@
 """Samples of a model at several temperatures, judged: with formal masks, without them, and beside the test set."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import pandas as pd
 from tqdm import tqdm
 
 from wyk import divergence, metrics
+from wyk.ensemble import Ensemble
 from wyk.likelihood import likelihood
+from wyk.model import WyckoffTransformer
 from wyk.representation import WyckoffRepresentation, from_table
 from wyk.sampling import sample, sample_unconstrained
 from wyk.spacegroups import space_group
@@ -18,7 +19,7 @@ COLUMNS = ["set", "temperature", "quantity", "value", "low", "high", "n"]
 
 
 def sweep(
-    model_dir: str | Path,
+    model: WyckoffTransformer | Ensemble,
     temperatures: Sequence[float],
     n: int,
     test: pd.DataFrame,
@@ -28,7 +29,7 @@ def sweep(
     """What becomes of samples when the temperature changes.
 
     Args:
-        model_dir: folder of the model.
+        model: a trained model, as `checkpoint.load` gives it.
         temperatures: of all heads, see `sampling.sample`.
         n: samples at each temperature, with formal masks and without.
         test: representations; the first n for likelihoods, all for the rest.
@@ -48,14 +49,14 @@ def sweep(
     neutral = rate([metrics.charge_neutral(r.formula) for r in real])
     rows = _rows("test", None, {"charge_neutrality_smact14": neutral} | _sizes(real, seed))
     for t in tqdm(temperatures, desc="temperatures", disable=None):
-        samples = sample(model_dir, n, temperature=t, seed=seed)
-        at_1 = likelihood(model_dir, samples, ORDERS, seed)
-        own = at_1 if t == 1 else likelihood(model_dir, samples, ORDERS, seed, temperature=t)
-        of_test = likelihood(model_dir, test.head(n), ORDERS, seed, temperature=t)
+        samples = sample(model, n, temperature=t, seed=seed)
+        at_1 = likelihood(model, samples, ORDERS, seed)
+        own = at_1 if t == 1 else likelihood(model, samples, ORDERS, seed, temperature=t)
+        of_test = likelihood(model, test.head(n), ORDERS, seed, temperature=t)
         of_test = of_test[of_test["reason"].isna()]
         likelihoods = {"nll": mean(-at_1["log_p_mean"], seed)} | divergence.divergence(own, seed)
         rows += _rows("masked", t, _judged(from_table(samples), known, seed) | likelihoods)
-        valid, _ = sample_unconstrained(model_dir, n, temperature=t, seed=seed)
+        valid, _ = sample_unconstrained(model, n, temperature=t, seed=seed)
         rows += _rows("unmasked", t, {"formal_validity": rate([True] * len(valid), n)})
         rows += _rows("test", t, {"cross_entropy": mean(-of_test["log_p_mean"], seed)})
     return pd.DataFrame(rows, columns=COLUMNS)

@@ -5,6 +5,8 @@ import hashlib
 import math
 import shutil
 import sys
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -20,7 +22,7 @@ from wyk.model import WyckoffTransformer
 from wyk.objective import PARTS, batches, loss, steps, validate
 from wyk.params import Experiment, Train
 from wyk.pool import as_done
-from wyk.representation import from_table, read_representations
+from wyk.representation import WyckoffRepresentation, from_table, read_representations
 from wyk.tokenization import (
     VOCABULARY,
     Encoded,
@@ -101,15 +103,12 @@ def _train_member(fabric: Fabric, name: str, member: int) -> None:
         if not representations:
             raise ValueError(f"experiment {name}: its {split} set is empty")
     everything = sets["train"] + sets["val"]
-    counts = torch.bincount(torch.tensor([r.space_group for r in everything]), minlength=231)
     config = {
         "experiment": name,
         "data": experiment.data.model_dump(),
         "structures": {split: len(rows) for split, rows in sets.items()},
         "seed": seed + member,
-        "space_group_counts": {str(g): int(counts[g]) for g in counts.nonzero().ravel().tolist()},
-        "most_sites": max(len(r.letters) for r in everything),
-    }
+    } | of_data(everything)
     refit = experiment.train.refit
     fit(
         fabric,
@@ -119,6 +118,15 @@ def _train_member(fabric: Fabric, name: str, member: int) -> None:
         _member_folder(name, member),
         config,
     )
+
+
+def of_data(representations: Sequence[WyckoffRepresentation]) -> dict:
+    """What config.json says of the data and sampling goes by: counts of the groups, and the most sites of a sample."""
+    counts = Counter(r.space_group for r in representations)
+    return {
+        "space_group_counts": {str(group): counts[group] for group in sorted(counts)},
+        "most_sites": 2 * max(len(r.letters) for r in representations),
+    }
 
 
 class Objective(nn.Module):

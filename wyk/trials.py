@@ -23,7 +23,7 @@ from wyk.pool import as_done
 from wyk.representation import from_table, read_representations
 from wyk.setlikelihood import log_orders, set_log_p
 from wyk.tokenization import VOCABULARY, encode
-from wyk.training import fit
+from wyk.training import fit, of_data
 
 IDENTITY, SECONDS, RESULT = "identity.json", "seconds.json", "result.json"
 WARM_UP = 50  # samples before the clock starts
@@ -117,14 +117,7 @@ def _trial(name: str, settings: Experiment, folder: Path, identity: dict) -> Non
     _write_json(folder / IDENTITY, identity)
     tables = {split: read_representations(path) for split, path in _splits(name).items()}
     sets = {split: from_table(tables[split]) for split in ("train", "val")}
-    both = sets["train"] + sets["val"]
-    groups = pd.Series([r.space_group for r in both]).value_counts().sort_index()
-    config = {
-        "experiment": name,
-        "seed": identity["seed"],
-        "space_group_counts": {str(group): int(count) for group, count in groups.items()},
-        "most_sites": max(len(r.letters) for r in both),
-    }
+    config = {"experiment": name, "seed": identity["seed"]} | of_data(sets["train"] + sets["val"])
     whole = not (folder / checkpoint.STATE).is_file()
     begin = time.process_time()
     fit(
@@ -150,9 +143,9 @@ def _measure(
     model, masks = checkpoint.load(folder), settings.train.formal_masks
     seed, permutations = identity["seed"], identity["permutations"]
     sample = sampling.sample if masks else sampling.sample_unconstrained
-    sample(folder, WARM_UP, seed=seed)
+    sample(model, WARM_UP, seed=seed)
     begin = time.process_time()
-    drawn = sample(folder, identity["samples"], seed=seed)
+    drawn = sample(model, identity["samples"], seed=seed)
     speed = identity["samples"] / (time.process_time() - begin)
     drawn, invalid = (drawn, drawn.head(0)) if masks else drawn
 
@@ -163,11 +156,11 @@ def _measure(
         "samples": identity["samples"],
     }
     if len(drawn):
-        own = likelihood(folder, drawn, permutations, seed, masks)
+        own = likelihood(model, drawn, permutations, seed, masks)
         result |= _mean("permutation_kl", own["log_p"] - own["log_p_mean"])
         result |= _mean("entropy", -own["log_p"])
     for split in ("val", "test"):
-        table = likelihood(folder, tables[split], permutations, seed, masks)
+        table = likelihood(model, tables[split], permutations, seed, masks)
         known = table["reason"].isna()
         if not known.all():
             raise ValueError(f"{split} has rows without a likelihood: {table['reason'].dropna()}")

@@ -21,15 +21,14 @@ N, BATCH, REPEATS = 10_000, 2048, 3
 
 
 @torch.no_grad()
-def plain(folder, n: int, seed: int):
+def plain(model, n: int, seed: int):
     """What `sampling.sample` returns without conditions, by the shortest code."""
-    model = checkpoint.load(folder)
     torch.manual_seed(seed)
     counts = {int(g): float(count) for g, count in model.config["space_group_counts"].items()}
     drawn = torch.multinomial(torch.tensor(list(counts.values())), n, replacement=True)
     samples = []
     for group in torch.tensor(list(counts))[drawn].split(BATCH):
-        elements, positions = torch.full((2, len(group), 2 * model.config["most_sites"]), -1)
+        elements, positions = torch.full((2, len(group), model.config["most_sites"]), -1)
         active = torch.arange(len(group))
         for site in range(elements.shape[1]):
             known = slice(max(site, 1))
@@ -52,13 +51,13 @@ def draw(logits: torch.Tensor) -> torch.Tensor:
     return (logits - torch.empty_like(logits).exponential_().log()).argmax(-1)
 
 
-def seconds(function, folder) -> float:
+def seconds(function, model) -> float:
     """Processor time of N samples, s, the best of some; what else runs on the machine counts for little."""
-    function(folder, 1000, seed=0)
+    function(model, 1000, seed=0)
     times = []
     for seed in range(REPEATS):
         start = time.process_time()
-        table = function(folder, N, seed=seed)
+        table = function(model, N, seed=seed)
         times.append(time.process_time() - start)
         assert all(r.invalidity() is None for r in from_table(table))
     return min(times)
@@ -68,8 +67,8 @@ def main() -> None:
     experiment = "biternary_7k"
     if not (paths.run(experiment, "train") / checkpoint.WEIGHTS).is_file():
         experiment = "quick"
-    folder = paths.run(experiment, "train")
-    ours, theirs = seconds(sampling.sample, folder), seconds(plain, folder)
+    model = checkpoint.load(paths.run(experiment, "train"))
+    ours, theirs = seconds(sampling.sample, model), seconds(plain, model)
     result = {
         "model": experiment,
         "n": N,

@@ -36,7 +36,7 @@ def main(job_path: str, result_path: str) -> None:
     counting.remove()
     print(f"trained for {seconds:.1f} s; likelihoods", file=sys.stderr)
 
-    model = paths.run(name, "train")
+    model = checkpoint.load(paths.run(name, "train"))
     log_p = likelihood.likelihood(model, test, job["orders"], job["seed"])["log_p_mean"]
     print("samples", file=sys.stderr)
     start = time.process_time()
@@ -45,7 +45,7 @@ def main(job_path: str, result_path: str) -> None:
     result = {
         "version": __version__,
         "torch": torch.__version__,
-        "weights": sum(p.numel() for p in checkpoint.load(model).parameters()),
+        "weights": sum(p.numel() for p in model.parameters()),
         "epochs": settings.train.epochs,
         "steps": len(steps),
         "seconds": seconds,
