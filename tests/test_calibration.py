@@ -9,21 +9,19 @@ from wyk.charges import Charges
 from wyk.sampling import sample
 from wyk.tokenization import VOCABULARY
 
-CONFIG = ("seed", "most_sites", "space_group_counts")
-
 
 def additions(elements) -> torch.Tensor:
     return calibration._additions(elements)
 
 
-def test_samples_come_to_have_the_sites_of_the_data(folder, tmp_path, monkeypatch):
+def test_samples_come_to_have_the_sites_of_the_data(folder, monkeypatch):
     monkeypatch.setattr(calibration, "SAMPLES", 5000)
     rows = datasets.load("aflow:train")["elements"].tolist()
     wanted = rows + 2 * [row for row in rows if len(row) > 2]
     model = checkpoint.load(folder)
-    before = additions(sample(folder, 5000, seed=1)["elements"])
-    calibrate(tmp_path, [model], {k: model.config[k] for k in CONFIG}, wanted, seed=1)
-    after = additions(sample(tmp_path, 5000, seed=2)["elements"])
+    before = additions(sample(model, 5000, seed=1)["elements"])
+    calibrate(model, wanted, seed=1)
+    after = additions(sample(model, 5000, seed=2)["elements"])
     off_before, off_after = ((x / additions(wanted)).log().abs() for x in (before, after))
     assert off_before.max() > 0.15  # there is something to calibrate
     assert off_after.max() < 0.75 * off_before.max()

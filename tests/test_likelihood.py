@@ -7,6 +7,7 @@ import torch
 
 from wyk import datasets
 from wyk import likelihood as likelihoods
+from wyk.conditions import most_sites
 from wyk.ensemble import Ensemble
 from wyk.likelihood import likelihood, log_p
 from wyk.model import WyckoffTransformer
@@ -92,14 +93,15 @@ def test_that_check_sees_contexts_taken_for_one_another(model, crystals, order, 
         assert (got - expected).abs().max() > 0.01
 
 
-def test_a_network_that_sees_the_order_is_asked_in_every_order(model, crystals, order, monkeypatch):
+def test_a_network_that_sees_the_order_is_asked_in_every_order(model, crystals, order):
     settings = model.settings.model_copy(update={"attention": "causal"})
     torch.manual_seed(0)
     causal = WyckoffTransformer(settings, model.elements).eval()
     got, expected = log_p(causal, crystals, order)[0], step_by_step(causal, crystals, order)[0]
     assert torch.allclose(got, expected, rtol=1e-5, atol=1e-4)
-    monkeypatch.setattr(likelihoods, "_sees_order", lambda model: False)
-    assert (log_p(causal, crystals, order)[0] - expected).abs().max() > 0.01
+    mistaken = Ensemble([causal])
+    mistaken.settings = model.settings  # it would not see the order
+    assert (log_p(mistaken, crystals, order)[0] - expected).abs().max() > 0.01
 
 
 def test_an_ensemble_is_asked_like_a_model(model, crystals, order):
@@ -171,7 +173,7 @@ def test_entropy_of_own_samples_is_what_the_model_expects(model):
 
 def test_what_the_sampler_cuts_off_needs_no_stop(model):
     frame = sample(model, 100, temperature=100.0, seed=2)
-    most = model.config["most_sites"]
+    most = most_sites(model)
     assert (frame["elements"].map(len) == most).mean() > 0.1
     table = likelihood(model, frame, 1, temperature=100.0)
     assert difference(table["log_p"], table["expected"]) < 4

@@ -1,12 +1,12 @@
 """Calibration of samples: as many elements and sites as real crystals have."""
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from wyk import checkpoint, sampling
+from wyk import sampling
+from wyk.ensemble import Ensemble
 from wyk.model import WyckoffTransformer
 
 ROUNDS, SAMPLES = 6, 10_000
@@ -16,11 +16,7 @@ LARGEST = 0.35  # shift of one round
 
 @torch.no_grad()
 def calibrate(
-    folder: Path,
-    models: Sequence[WyckoffTransformer],
-    config: dict,
-    elements: Iterable[Sequence[str]],
-    seed: int,
+    model: WyckoffTransformer | Ensemble, elements: Iterable[Sequence[str]], seed: int
 ) -> None:
     """Shift the log-odds of a new and of a known element, against STOP, until samples have as many of each as data.
 
@@ -29,28 +25,27 @@ def calibrate(
     a few rounds, so that samples never become worse.
 
     Args:
-        folder: where the model is saved.
-        models: its members, of `presence: kinds`; changed in place.
-        config: as in `checkpoint.save`.
+        model: of `presence: kinds`; changed in place.
         elements: of the sites of each training structure.
         seed: of the samples.
     """
+    members = model.members if isinstance(model, Ensemble) else [model]
+    biases = [member.kind_head.layers[-1].bias for member in members]
+    start = [bias[:2].clone() for bias in biases]
+
+    def apply(shift: Tensor) -> None:
+        for bias, value in zip(biases, start, strict=True):
+            bias[:2] = value + shift
+
     wanted = _additions(elements)
     shift, best = torch.zeros(2), (torch.inf, torch.zeros(2))
-    start = [model.kind_head.layers[-1].bias[:2].clone() for model in models]
-
-    def save(shift: Tensor) -> None:
-        for model, bias in zip(models, start, strict=True):
-            model.kind_head.layers[-1].bias[:2] = bias + shift
-        checkpoint.save(folder, models, config)
-
     for _ in range(ROUNDS):
-        save(shift)
-        drawn = _additions(sampling.sample(folder, SAMPLES, seed=seed)["elements"])
+        apply(shift)
+        drawn = _additions(sampling.sample(model, SAMPLES, seed=seed)["elements"])
         lacking = (wanted / drawn.clamp(min=0.01)).log()
         best = min(best, (lacking.abs().max().item(), shift), key=lambda pair: pair[0])
         shift = shift + (torch.tensor(GAIN) * lacking).clamp(-LARGEST, LARGEST)
-    save(best[1])
+    apply(best[1])
 
 
 def _additions(elements: Iterable[Sequence[str]]) -> Tensor:

@@ -45,9 +45,11 @@ class Charges(nn.Module):
         others = atoms.scatter(1, element[:, None], 0.0)
         a, b, _ = self._charges(others).unbind(1)
         total = (a[:, :, None] + b[:, None]).flatten(1)
+        total = total.nan_to_num(nan=torch.inf).sort(1).values  # of the others: (q, states²)
         own = atoms.gather(1, element[:, None]) + self.sizes  # (q, sizes)
-        needed = -own[..., None] * self.states[element][:, None]  # (q, sizes, states)
-        fits = (needed[..., None] == total[:, None, None]).flatten(2).any(2)
+        needed = (-own[..., None] * self.states[element][:, None]).flatten(1)  # (q, sizes · states)
+        place = torch.searchsorted(total, needed).clamp(max=total.shape[1] - 1)
+        fits = (total.gather(1, place) == needed).unflatten(1, (own.shape[1], -1)).any(2)
         fits &= ((others > 0).sum(1) <= 2)[:, None]
         return fits.gather(1, self.index[multiplicity])
 

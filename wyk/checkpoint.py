@@ -17,7 +17,7 @@ from wyk.params import Model as Settings
 from wyk.paths import writing
 from wyk.representation import ELEMENTS
 
-FORMAT = 3
+FORMAT = 2
 WEIGHTS, CONFIG, STATE = "model.safetensors", "config.json", "state.safetensors"
 
 

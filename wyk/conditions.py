@@ -66,7 +66,7 @@ class Conditions:
             raise ValueError("no element is allowed")
         if outside := sorted(set(required) - set(elements)):
             raise ValueError(f"required but not allowed: {', '.join(outside)}")
-        steps = max(model.config["most_sites"], len(required))
+        steps = max(most_sites(model), len(required))
         return cls(_mask(model, elements), _mask(model, required), steps, max_atoms, max_sites)
 
 
@@ -84,6 +84,11 @@ class Starts:
     space_group: Tensor
     elements: Tensor
     positions: Tensor
+
+
+def most_sites(model: WyckoffTransformer) -> int:
+    """After how many sites a sample ends: twice as many as any crystal has that the model learned from."""
+    return 2 * model.config["most_sites"]
 
 
 def _mask(model: WyckoffTransformer, elements: Collection[str]) -> Tensor:

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
+from wyk.conditions import most_sites
 from wyk.ensemble import Ensemble
 from wyk.model import Context, WyckoffTransformer
 from wyk.representation import ELEMENTS, WyckoffRepresentation, from_table
@@ -61,8 +62,9 @@ def likelihood(
     given = torch.arange(data.elements.shape[1]).expand_as(data.elements).float()
     random = [torch.rand(data.elements.shape, generator=generator) for _ in range(permutations)]
     order = torch.stack([given, *random], 1)
-    most_sites = model.config["most_sites"]
-    log, expected = log_p(model, data, order, formal_masks, temperature, most_sites, progress=True)
+    log, expected = log_p(
+        model, data, order, formal_masks, temperature, most_sites(model), progress=True
+    )
     result = pd.DataFrame(
         {
             "material_id": frame["material_id"].to_numpy(),
@@ -88,7 +90,7 @@ def log_p(
     order: Tensor,
     formal_masks: bool = True,
     temperature: float = 1.0,
-    most_sites: int | None = None,
+    longest: int | None = None,
     progress: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """log p of each structure with its sites in each of k orders; formula (2) of Appendix D.
@@ -102,7 +104,7 @@ def log_p(
         order: (n, k, sites) sort keys of the sites.
         formal_masks: as in `WyckoffTransformer`.
         temperature: divides all logits.
-        most_sites: after which STOP is certain; None for any number.
+        longest: after how many sites STOP is certain; None for any number.
         progress: whether to show a bar.
 
     Returns:
@@ -115,7 +117,7 @@ def log_p(
     with tqdm(total=len(data), desc="likelihood", disable=None if progress else True) as bar:
         for part in by_length.split(_sizes(steps, STEPS)):
             log[part], expected[part] = _part(
-                model, data, part, order[part], formal_masks, temperature, most_sites
+                model, data, part, order[part], formal_masks, temperature, longest
             )
             bar.update(len(part))
     return log, expected
@@ -129,7 +131,7 @@ def _part(
     order: Tensor,
     formal_masks: bool,
     temperature: float,
-    most_sites: int | None,
+    longest: int | None,
 ) -> tuple[Tensor, Tensor]:
     """`log_p` of some structures (p,) with all their steps at once; order (p, k, sites)."""
     space_group, length = data.space_group[part], data.length[part]
@@ -143,7 +145,7 @@ def _part(
 
     # A step is a structure p, an order k, and how many sites are known; from 0 to all, where STOP is a question.
     places = torch.arange(elements.shape[2])
-    last = length if most_sites is None else length - (length == most_sites).long()
+    last = length if longest is None else length - (length == longest).long()
     p, k, known = (places <= last[:, None, None]).expand(elements.shape).nonzero(as_tuple=True)
     names = _names(space_group, elements, positions, model.settings.attention == "causal")
     context, step = _distinct(names[p, k, known])

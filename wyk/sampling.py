@@ -16,6 +16,7 @@ from wyk.conditions import (
     Starts,
     from_groups,
     from_representations,
+    most_sites,
     obstacles,
     outlook,
 )
@@ -187,7 +188,7 @@ def grow(
         -2 - enumerations · site symmetry - enumeration.
     """
     t, known = tables(), starts.elements.shape[1]
-    steps = model.config["most_sites"] if conditions is None else conditions.steps
+    steps = most_sites(model) if conditions is None else conditions.steps
     group = starts.space_group[chosen]
     elements = F.pad(starts.elements[chosen], (0, steps), value=-1)
     positions = F.pad(starts.positions[chosen], (0, steps), value=-1)

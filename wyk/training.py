@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from wyk import checkpoint, params, paths
 from wyk.calibration import calibrate
+from wyk.ensemble import Ensemble
 from wyk.model import WyckoffTransformer
 from wyk.objective import PARTS, batches, loss, steps, validate
 from wyk.params import Experiment, Train
@@ -66,12 +67,14 @@ def train(name: str, jobs: int = 1, devices: int = 1) -> None:
     config = dict(models[0].config)
     for key in ("seed", "val_nll", "epoch"):
         config[key] = [model.config[key] for model in models]
-    checkpoint.save(folder, models, config)
-    if models[0].settings.presence == "kinds":
+    model = Ensemble(models)
+    model.config = config
+    if model.settings.presence == "kinds":
         known = [
             read_representations(paths.run(name, "represent") / f"{s}.parquet") for s in SPLITS
         ]
-        calibrate(folder, models, config, pd.concat(known)["elements"], config["seed"][0])
+        calibrate(model, pd.concat(known)["elements"], config["seed"][0])
+    checkpoint.save(folder, models, config)
     logs = [pd.read_csv(f / "log.csv").assign(member=i) for i, f in enumerate(folders)]
     with paths.writing(folder / "log.csv") as temporary:
         pd.concat(logs).to_csv(temporary, index=False)
@@ -121,11 +124,11 @@ def _train_member(fabric: Fabric, name: str, member: int) -> None:
 
 
 def of_data(representations: Sequence[WyckoffRepresentation]) -> dict:
-    """What config.json says of the data and sampling goes by: counts of the groups, and the most sites of a sample."""
+    """What config.json says of the data and sampling goes by: counts of the groups, and the most sites of any."""
     counts = Counter(r.space_group for r in representations)
     return {
         "space_group_counts": {str(group): counts[group] for group in sorted(counts)},
-        "most_sites": 2 * max(len(r.letters) for r in representations),
+        "most_sites": max(len(r.letters) for r in representations),
     }
 
 

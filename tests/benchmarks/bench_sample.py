@@ -14,6 +14,7 @@ import torch
 from publish import publish
 
 from wyk import checkpoint, paths, sampling
+from wyk.conditions import most_sites
 from wyk.representation import from_table, to_table
 from wyk.tokenization import decode
 
@@ -28,7 +29,7 @@ def plain(model, n: int, seed: int):
     drawn = torch.multinomial(torch.tensor(list(counts.values())), n, replacement=True)
     samples = []
     for group in torch.tensor(list(counts))[drawn].split(BATCH):
-        elements, positions = torch.full((2, len(group), model.config["most_sites"]), -1)
+        elements, positions = torch.full((2, len(group), most_sites(model)), -1)
         active = torch.arange(len(group))
         for site in range(elements.shape[1]):
             known = slice(max(site, 1))
