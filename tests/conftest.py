@@ -10,8 +10,8 @@ import pytest
 import yaml
 from lightning_fabric import Fabric
 
-from wyk import checkpoint, datasets, training
-from wyk.params import Experiment, Model, Train
+from wyk import checkpoint, datasets, fitting
+from wyk.params import Distil, Experiment, Model, Train
 from wyk.paths import ROOT
 from wyk.representation import from_table
 from wyk.tokenization import VOCABULARY, encode
@@ -47,19 +47,25 @@ TRAIN = Train(
     patience=6,
     refit=False,
     members=1,
+    distil=None,
 )
 
 
-def fit(folder, epochs=6, fabric=None, architecture=None, **changes):
-    """A small model of the embedded crystals."""
+DISTIL = Distil(samples=100, epochs=1, real=0.1, lr=0.01, members=1)
+
+
+def fit(folder, epochs=6, fabric=None, architecture=None, lessons=None, start=None, **changes):
+    """A small model of the embedded crystals, and of lessons, if there are any: nine for each crystal."""
     settings = Experiment.model_construct(
         model=MODEL.model_copy(update=architecture or {}),
-        train=TRAIN.model_copy(update={"epochs": epochs} | changes),
+        train=TRAIN.model_copy(update={"epochs": epochs, "distil": DISTIL} | changes),
     )
     rows = from_table(datasets.load("aflow:train"))
-    config = {"seed": 3} | training.of_data(rows)
-    sets = (encode(rows, VOCABULARY, variants=True), encode(rows[:50], VOCABULARY))
-    training.fit(fabric or Fabric(devices=1), settings, *sets, folder, config)
+    config = {"seed": 3} | fitting.of_data(rows)
+    known = rows if lessons is None else rows + from_table(lessons)
+    sets = (encode(known, VOCABULARY, variants=len(rows)), encode(rows[:50], VOCABULARY))
+    fabric = fabric or Fabric(devices=1)
+    fitting.fit(fabric, settings, *sets, folder, config, real=len(rows), start=start)
 
 
 @pytest.fixture(scope="session")
@@ -89,7 +95,12 @@ def official() -> Path:
 
 
 TINY = {
-    "train": {"epochs": 40, "evaluate_every": 10, "members": 2},
+    "train": {
+        "epochs": 40,
+        "evaluate_every": 10,
+        "members": 2,
+        "distil": {"samples": 200, "epochs": 2, "real": 0.5, "lr": 0.004, "members": 2},
+    },
     "sample": {"n": 20},
     "likelihood": {"n": 5, "n_hot_and_cold": 5, "permutations": 2},
     "sweep": {"n": 5, "temperatures": "0.5,1"},

@@ -25,7 +25,7 @@ def crystals():
 
 @pytest.fixture(scope="module")
 def data(crystals):
-    return encode(crystals, VOCABULARY, variants=True)
+    return encode(crystals, VOCABULARY, variants=len(crystals))
 
 
 def test_tables_name_every_position():
@@ -65,10 +65,11 @@ def test_augmentation_draws_variants_and_similar_elements(data):
     torch.manual_seed(0)
     structure = torch.arange(len(data)).repeat(20)
     neighbours = similar_elements(VOCABULARY)
-    same = augment(data, structure, 0.0, 0.0, neighbours)
+    never, always = torch.zeros(len(structure)), torch.ones(len(structure))
+    same = augment(data, structure, never, never, neighbours)
     assert torch.equal(same[0], data.elements[structure])
     assert torch.equal(same[1], data.positions[structure])
-    elements, positions = augment(data, structure, 1.0, 0.999, neighbours)
+    elements, positions = augment(data, structure, always, 0.999 * always, neighbours)
     many = data.variant_count[structure] > 1
     moved = (positions != data.positions[structure]).any(1)
     assert 0.3 < moved[many].float().mean() <= 1

@@ -24,7 +24,7 @@ from wyk.tokenization import VOCABULARY, encode
 
 
 def own(experiment: params.Experiment) -> params.Experiment:
-    return experiment.changed({"train.refit": False, "train.members": 1})
+    return experiment.changed({"train.refit": False, "train.members": 1, "train.distil": None})
 
 
 @pytest.mark.parametrize("name", params.load().experiments)

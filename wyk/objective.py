@@ -80,20 +80,20 @@ def loss(
     return total / n
 
 
-def pairs(data: Encoded) -> tuple[Tensor, Tensor]:
-    """All (structure, known sites) pairs of a data set: every prefix length of every structure, 0 to all."""
-    structure = torch.arange(len(data)).repeat_interleave(data.length + 1)
-    first = (data.length + 1).cumsum(0) - data.length - 1
+def pairs(length: Tensor) -> tuple[Tensor, Tensor]:
+    """Each structure, of so many sites (n,), with every number of known sites, 0 to all: two tensors (pairs,)."""
+    structure = torch.arange(len(length)).repeat_interleave(length + 1)
+    first = (length + 1).cumsum(0) - length - 1
     return structure, torch.arange(len(structure)) - first[structure]
 
 
-def steps(data: Encoded, size: int, targets: str) -> int:
+def steps(length: Tensor, size: int, targets: str) -> int:
     """Steps of an epoch of `batches`."""
-    return -(-(len(data) if targets == "one" else len(pairs(data)[0])) // size)
+    return -(-(len(length) if targets == "one" else int((length + 1).sum())) // size)
 
 
 def batches(
-    data: Encoded, size: int, targets: str
+    length: Tensor, size: int, targets: str
 ) -> Iterator[tuple[Tensor, Tensor, tuple[str, ...]]]:
     """The steps of an epoch: structures (b,), how many sites of each are known (b,), and the parts asked for.
 
@@ -102,18 +102,18 @@ def batches(
     the authors' code does it; structures that are shorter give nothing.
     """
     if targets == "all":
-        structure, known = pairs(data)
+        structure, known = pairs(length)
         chosen = []
         for bucket in torch.randperm(len(known)).split(size * BUCKET):
             chosen += bucket[known[bucket].argsort(stable=True)].split(size)
         for i in torch.randperm(len(chosen)).tolist():
             yield structure[chosen[i]], known[chosen[i]], PARTS
         return
-    for rows in torch.randperm(len(data)).split(size):
+    for rows in torch.randperm(len(length)).split(size):
         part = PARTS[int(torch.randint(len(PARTS), ()))]
-        longest = int(data.length[rows].max())
+        longest = int(length[rows].max())
         known = int(torch.randint(longest + (part == "element"), ()))
-        rows = rows[data.length[rows] >= known + (part != "element")]  # nothing follows STOP
+        rows = rows[length[rows] >= known + (part != "element")]  # nothing follows STOP
         yield rows, torch.full_like(rows, known), (part,)
 
 
@@ -123,7 +123,7 @@ def validate(
 ) -> float:
     """-log p per structure, nats, one random prefix of each length for each structure, the same in every call."""
     device = model.symmetry.device
-    structure, known = pairs(data)
+    structure, known = pairs(data.length)
     total = 0.0
     with torch.random.fork_rng():
         torch.manual_seed(seed)

@@ -54,6 +54,18 @@ class Model(Section):
         return self
 
 
+class Distil(Section):
+    """Second training: on samples of all members, which tell in any order what they know together."""
+
+    samples: Positive  # drawn; about half of them become lessons
+    epochs: Positive
+    real: Annotated[
+        float, Field(gt=0, lt=1)
+    ]  # share of real crystals in an epoch, each of them once
+    lr: Annotated[float, Field(gt=0)]
+    members: Positive  # that are trained again, without dropout, and make the final model
+
+
 class Train(Section):
     """Optimisation, augmentation, early stopping."""
 
@@ -77,11 +89,14 @@ class Train(Section):
     patience: Positive  # epochs without a better validation likelihood
     refit: bool  # on train and validation, all epochs, once settings are chosen
     members: Positive  # models that differ in their seed, and predict together
+    distil: Distil | None
 
     @model_validator(mode="after")
     def _can_be_followed(self) -> "Train":
         if self.refit and self.schedule == "plateau":
             raise ValueError("refit leaves no validation for schedule plateau: take cosine")
+        if self.distil and self.distil.members > self.members:
+            raise ValueError(f"distil.members {self.distil.members}: there are only {self.members}")
         return self
 
 
@@ -151,7 +166,7 @@ class Experiment(Section):
         Raises:
             ValueError: naming the trial and what is wrong with it.
         """
-        own = self.changed({"train.refit": False, "train.members": 1})
+        own = self.changed({"train.refit": False, "train.members": 1, "train.distil": None})
         result = []
         for group in ("ablation", "search", "invariance"):
             settings, names = own, set()

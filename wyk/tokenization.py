@@ -93,14 +93,14 @@ class Encoded:
 def encode(
     representations: Sequence[WyckoffRepresentation],
     elements: Sequence[str],
-    variants: bool = False,
+    variants: int = 0,
 ) -> Encoded:
     """Representations as tensors.
 
     Args:
         representations: formally valid ones.
         elements: the vocabulary, in the order of its indices.
-        variants: also list normalizer variants, for augmentation; else each structure has itself alone.
+        variants: for so many structures from the first list normalizer variants, too, for augmentation.
 
     Raises:
         ValueError: if a row is formally invalid or has an element outside the vocabulary; it is named.
@@ -120,7 +120,7 @@ def encode(
         place = {letter: start + i for i, letter in enumerate(group.letters)}
         own = tuple(place[letter] for letter in representation.letters)
         mine = [own]
-        if variants:
+        if row < variants:
             others = {tuple(place[v[p - start]] for p in own) for v in group.variants} - {own}
             others = sorted(others)
             if len(others) >= VARIANTS_KEPT:
@@ -247,26 +247,26 @@ def site_order(elements: Tensor, positions: Tensor, kind: str) -> Tensor:
 
 
 def augment(
-    data: Encoded, structure: Tensor, variant: float, substitute: float, neighbours: Tensor
+    data: Encoded, structure: Tensor, variant: Tensor, substitute: Tensor, neighbours: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Elements and positions (b, sites) of structures, some of them changed.
 
     Args:
         data: a data set with its normalizer variants.
         structure: (b,) which structures.
-        variant: probability of a random normalizer variant (§3.3) instead of the given representation.
-        substitute: probability that one element is exchanged, on all its sites, for a similar one.
+        variant: (b,) probability of a random normalizer variant (§3.3) instead of the given representation.
+        substitute: (b,) probability that one element is exchanged, on all its sites, for a similar one.
         neighbours: (elements, k) for each element, those similar to it.
     """
     changed = torch.rand(len(structure)) < variant
     chosen = (torch.rand(len(structure)) * data.variant_count[structure]).long()
     positions = data.variants[data.variant_start[structure] + chosen.where(changed, 0)]
     elements = data.elements[structure]
-    if substitute > 0:
+    if (substitute > 0).any():
         site = (torch.rand(len(structure)) * data.length[structure]).long()
         old = elements.gather(1, site[:, None])
         new = neighbours[old, torch.randint(neighbours.shape[1], old.shape)]
-        keep = (torch.rand(len(structure), 1) >= substitute) | (elements == new).any(
+        keep = (torch.rand(len(structure)) >= substitute)[:, None] | (elements == new).any(
             1, keepdim=True
         )
         elements = elements.where(keep | (elements != old), new)

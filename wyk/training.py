@@ -1,41 +1,24 @@
-"""Training of the model (paper, §3.3): one process or many, interrupted or not."""
+"""Training of a model (paper, §3.3): its members, side by side or not, and what they teach one another."""
 
-import csv
 import hashlib
-import math
 import shutil
-import sys
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
-import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
-from torch import Tensor, nn
-from tqdm import tqdm
 
-from wyk import checkpoint, params, paths
+from wyk import checkpoint, distillation, params, paths
 from wyk.calibration import calibrate
 from wyk.ensemble import Ensemble
+from wyk.fitting import fit, of_data
 from wyk.model import WyckoffTransformer
-from wyk.objective import PARTS, batches, loss, steps, validate
-from wyk.params import Experiment, Train
 from wyk.pool import as_done
-from wyk.representation import WyckoffRepresentation, from_table, read_representations
-from wyk.tokenization import (
-    VOCABULARY,
-    Encoded,
-    Prefixes,
-    augment,
-    encode,
-    prefixes,
-    similar_elements,
-    site_order,
-)
+from wyk.representation import from_table, read_representations, write_representations
+from wyk.tokenization import VOCABULARY, encode
 
-SPLITS = ("train", "val")
+SPLITS, TEACHER = ("train", "val"), "teacher"
 
 
 def train(name: str, jobs: int = 1, devices: int = 1) -> None:
@@ -52,56 +35,81 @@ def train(name: str, jobs: int = 1, devices: int = 1) -> None:
         FileNotFoundError: if the representations are not there.
         ValueError: if there is no such experiment, nothing to train on, or the loss becomes NaN.
     """
-    members = params.experiment(name).train.members
+    settings, seed = params.experiment(name).train, params.load().seed
     folder = paths.run(name, "train")
-    if jobs > 1 and members > 1:
-        tasks = {member: (name, member, devices) for member in range(members)}
-        for member, _, reason in as_done(_launch, tasks, jobs):
-            if reason:
-                raise ValueError(f"experiment {name}, member {member}: {reason}")
-    else:
-        for member in range(members):
-            _launch(name, member, devices)
-    folders = [_member_folder(name, member) for member in range(members)]
-    models = [checkpoint.load(f) for f in folders]
-    config = dict(models[0].config)
-    for key in ("seed", "val_nll", "epoch"):
-        config[key] = [model.config[key] for model in models]
+    known = pd.concat(_splits(name).values())
+    members = _side_by_side("member", name, settings.members, jobs, devices)
+    final = members
+    if settings.distil:
+        teacher = folder / TEACHER
+        checkpoint.save(teacher, *_together(members))
+        digest = hashlib.sha256((teacher / checkpoint.WEIGHTS).read_bytes()).hexdigest()
+        drawn = settings.distil.samples
+        taught = teacher / f"{digest[:12]}-{drawn}.parquet"  # of this teacher: no other one's
+        if not taught.is_file():
+            lessons = distillation.lessons(teacher, known, drawn, seed, jobs)
+            with paths.writing(taught) as temporary:
+                write_representations(temporary, lessons)
+        final = _side_by_side("pupil", name, settings.distil.members, jobs, devices, taught)
+    models, config = _together(final)
     model = Ensemble(models)
     model.config = config
     if model.settings.presence == "kinds":
-        known = [
-            read_representations(paths.run(name, "represent") / f"{s}.parquet") for s in SPLITS
-        ]
-        calibrate(model, pd.concat(known)["elements"], config["seed"][0])
+        calibrate(model, known["elements"], seed)
     checkpoint.save(folder, models, config)
-    logs = [pd.read_csv(f / "log.csv").assign(member=i) for i, f in enumerate(folders)]
+    logs = [pd.read_csv(f / "log.csv").assign(member=i) for i, f in enumerate(members)]
     with paths.writing(folder / "log.csv") as temporary:
         pd.concat(logs).to_csv(temporary, index=False)
-    for member_folder in folders:
-        shutil.rmtree(member_folder)
+    for part in {*members, *final, folder / TEACHER}:
+        shutil.rmtree(part, ignore_errors=True)
 
 
-def _member_folder(name: str, member: int) -> Path:
-    return paths.run(name, "train") / f"member-{member}"
+def _splits(name: str) -> dict[str, pd.DataFrame]:
+    folder = paths.run(name, "represent")
+    return {split: read_representations(folder / f"{split}.parquet") for split in SPLITS}
 
 
-def _launch(name: str, member: int, devices: int) -> None:
+def _together(folders: Sequence[Path]) -> tuple[list[WyckoffTransformer], dict]:
+    """Models that are to predict as one, and what config.json says of them."""
+    models = [checkpoint.load(folder) for folder in folders]
+    config = dict(models[0].config)
+    for key in ("seed", "val_nll", "epoch"):
+        config[key] = [model.config[key] for model in models]
+    return models, config
+
+
+def _side_by_side(
+    kind: str, name: str, count: int, jobs: int, devices: int, lessons: Path | None = None
+) -> list[Path]:
+    """Train some models that differ in their seed, and return their folders."""
+    folders = [paths.run(name, "train") / f"{kind}-{i}" for i in range(count)]
+    tasks = {i: (folder, name, i, devices, lessons) for i, folder in enumerate(folders)}
+    if jobs > 1 and count > 1:
+        for i, _, reason in as_done(_launch, tasks, jobs):
+            if reason:
+                raise ValueError(f"experiment {name}, {kind} {i}: {reason}")
+    else:
+        for arguments in tasks.values():
+            _launch(*arguments)
+    return folders
+
+
+def _launch(folder: Path, name: str, member: int, devices: int, lessons: Path | None) -> None:
     """Train one member on one device or several."""
     if devices == 1:
-        _train_member(Fabric(devices=1), name, member)
+        _train_member(Fabric(devices=1), folder, name, member, lessons)
         return
     one_part = params.experiment(name).train.targets == "one"  # the other heads get no gradient
     strategy = DDPStrategy(start_method="spawn", find_unused_parameters=one_part)
-    Fabric(devices=devices, strategy=strategy).launch(_train_member, name, member)
+    Fabric(devices=devices, strategy=strategy).launch(_train_member, folder, name, member, lessons)
 
 
-def _train_member(fabric: Fabric, name: str, member: int) -> None:
+def _train_member(
+    fabric: Fabric, folder: Path, name: str, member: int, lessons: Path | None
+) -> None:
+    """Train one member from the beginning, or with lessons from where it stands."""
     seed, experiment = params.load().seed, params.experiment(name)
-    sets = {
-        split: from_table(read_representations(paths.run(name, "represent") / f"{split}.parquet"))
-        for split in SPLITS
-    }
+    sets = {split: from_table(table) for split, table in _splits(name).items()}
     for split, representations in sets.items():
         if not representations:
             raise ValueError(f"experiment {name}: its {split} set is empty")
@@ -112,196 +120,22 @@ def _train_member(fabric: Fabric, name: str, member: int) -> None:
         "structures": {split: len(rows) for split, rows in sets.items()},
         "seed": seed + member,
     } | of_data(everything)
-    refit = experiment.train.refit
+    refit, distil = experiment.train.refit, experiment.train.distil
+    real = everything if refit else sets["train"]
+    rows, start = real, None
+    if lessons:
+        rows = real + from_table(read_representations(lessons))
+        start = checkpoint.load(folder.with_name(f"member-{member}")).state_dict()
+        experiment = experiment.changed(
+            {"model.dropout": 0.0, "train.epochs": distil.epochs, "train.lr": distil.lr}
+        )
     fit(
         fabric,
         experiment,
-        encode(everything if refit else sets["train"], VOCABULARY, variants=True),
+        encode(rows, VOCABULARY, variants=len(real)),
         None if refit else encode(sets["val"], VOCABULARY),
-        _member_folder(name, member),
+        folder,
         config,
+        real=len(real),
+        start=start,
     )
-
-
-def of_data(representations: Sequence[WyckoffRepresentation]) -> dict:
-    """What config.json says of the data and sampling goes by: counts of the groups, and the most sites of any."""
-    counts = Counter(r.space_group for r in representations)
-    return {
-        "space_group_counts": {str(group): counts[group] for group in sorted(counts)},
-        "most_sites": max(len(r.letters) for r in representations),
-    }
-
-
-class Objective(nn.Module):
-    """The loss as a module, which is what Fabric spreads over processes."""
-
-    def __init__(self, model: WyckoffTransformer):
-        super().__init__()
-        self.model = model
-
-    def forward(self, batch: Prefixes, formal_masks: bool, parts: tuple[str, ...]) -> Tensor:
-        return loss(self.model, batch, formal_masks, parts)
-
-
-def fit(
-    fabric: Fabric,
-    experiment: Experiment,
-    train_set: Encoded,
-    val_set: Encoded | None,
-    folder: Path,
-    config: dict,
-) -> None:
-    """Train one model; the weights best on validation are kept, or the last ones if there is no validation.
-
-    Every random number of an epoch follows from (seed, epoch), and the state is saved between epochs, so a
-    resumed run ends with the same bytes as one that was never interrupted. Every process draws the same
-    batches and takes its share, so that several processes learn what one would.
-
-    Args:
-        fabric: where it runs.
-        experiment: its settings.
-        train_set: with normalizer variants.
-        val_set: for early stopping, the choice of weights and, with `schedule: plateau`, the learning rate.
-        folder: where model, log and state go.
-        config: what to say in config.json beside the architecture.
-
-    Raises:
-        ValueError: if the loss is not finite.
-    """
-    settings, seed = experiment.train, config["seed"]
-    torch.set_num_threads(1)  # for matrices this small more are slower, and change the last bits
-    torch.manual_seed(seed)
-    model = WyckoffTransformer(experiment.model, VOCABULARY)
-    optimizer = _optimizer(model, settings)
-    scheduler = _scheduler(optimizer, settings, steps(train_set, settings.batch, settings.targets))
-    state = {"epoch": 0, "best": math.inf, "best_epoch": 0, "stopped": False, "log": []}
-    identity = {
-        "config": config,
-        "model": experiment.model.model_dump(),
-        "train": settings.model_dump(),
-        "data_sha256": _digest(train_set, val_set),
-    }
-    if checkpoint.resume(folder, identity, model, optimizer, scheduler, state):
-        tqdm.write(f"{folder}: going on after epoch {state['epoch']}", file=sys.stderr)
-    objective = fabric.setup(Objective(model))
-    optimizer = fabric.setup_optimizers(optimizer)
-    neighbours = similar_elements(VOCABULARY)
-
-    progress = tqdm(
-        range(state["epoch"], settings.epochs),
-        initial=state["epoch"],
-        total=settings.epochs,
-        desc="train",
-        unit="epoch",
-        disable=None if fabric.global_rank == 0 else True,
-        file=sys.stderr,
-    )
-    for epoch in progress:
-        if state["stopped"]:
-            break
-        torch.manual_seed(1_000_003 * seed + epoch)
-        objective.train()
-        fade = max(0.0, 1 - epoch / (settings.augment_until * settings.epochs + 1e-9))
-        total = 0.0
-        for rows, known, parts in batches(train_set, settings.batch, settings.targets):
-            element, position = augment(
-                train_set, rows, settings.variants * fade, settings.substitute * fade, neighbours
-            )
-            order = site_order(element, position, settings.order)
-            mine, share = slice(None), 1.0
-            if len(rows) >= fabric.world_size:
-                mine = slice(fabric.global_rank, None, fabric.world_size)
-                share = len(rows[mine]) * fabric.world_size / len(rows)
-            batch = prefixes(
-                train_set.space_group[rows][mine],
-                element[mine],
-                position[mine],
-                known[mine],
-                order[mine],
-            )
-            one = settings.targets == "one" and parts != PARTS[:1]
-            if one or settings.order == "canonical":
-                batch = batch.next_only()
-            value = objective(batch.to(fabric.device), settings.formal_masks, parts) * share
-            optimizer.zero_grad()
-            fabric.backward(value)
-            fabric.clip_gradients(
-                objective, optimizer, max_norm=settings.clip, error_if_nonfinite=False
-            )
-            optimizer.step()
-            if settings.schedule == "cosine":
-                scheduler.step()
-            total += fabric.all_reduce(value.detach(), reduce_op="mean").item() * len(rows)
-        if not math.isfinite(total):
-            raise ValueError(
-                f"the loss became {total} in epoch {epoch + 1}; the best model so far stays in {folder}. "
-                "Lower train.lr."
-            )
-        state["epoch"] = epoch + 1
-        last = state["epoch"] == settings.epochs
-        if state["epoch"] % settings.evaluate_every and not last:
-            continue
-        objective.eval()
-        nll = None if val_set is None else validate(model, val_set, settings, seed)
-        if settings.schedule == "plateau":
-            scheduler.step(nll)
-        state["log"].append(
-            {
-                "epoch": state["epoch"],
-                "lr": optimizer.param_groups[0]["lr"],
-                "train_nll": total / len(train_set) if settings.targets == "all" else None,
-                "val_nll": nll,
-            }
-        )
-        progress.set_postfix(state["log"][-1])
-        better = last if nll is None else nll < state["best"]
-        if nll is not None and better:
-            state["best"], state["best_epoch"] = nll, state["epoch"]
-        state["stopped"] = bool(val_set) and epoch + 1 - state["best_epoch"] > settings.patience
-        if fabric.global_rank == 0:
-            if better:
-                said = {"train": settings.model_dump(), "val_nll": nll, "epoch": state["epoch"]}
-                checkpoint.save(folder, [model], config | said)
-            _write_log(folder, state["log"])
-            checkpoint.save_state(folder, identity, model, optimizer, scheduler, state)
-
-
-def _digest(*sets: Encoded | None) -> str:
-    digest = hashlib.sha256()
-    for data in filter(None, sets):
-        for tensor in vars(data).values():
-            digest.update(tensor.numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _write_log(folder: Path, log: list[dict]) -> None:
-    with paths.writing(folder / "log.csv") as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, log[0])
-        writer.writeheader()
-        writer.writerows(log)
-
-
-def _optimizer(model: WyckoffTransformer, settings: Train) -> torch.optim.Optimizer:
-    if settings.optimizer == "sgd":
-        return torch.optim.SGD(model.parameters(), settings.lr, weight_decay=settings.weight_decay)
-    return torch.optim.AdamW(
-        model.parameters(),
-        settings.lr,
-        weight_decay=settings.weight_decay,
-        betas=(0.9, 0.98),
-        fused=True,
-    )
-
-
-def _scheduler(optimizer: torch.optim.Optimizer, settings: Train, steps: int):
-    if settings.schedule == "plateau":
-        return torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=5)
-    total = steps * settings.epochs
-    warmup = max(1, round(settings.warmup * total))
-
-    def factor(step: int) -> float:
-        if step < warmup:
-            return (step + 1) / warmup
-        return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
-
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)

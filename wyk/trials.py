@@ -17,13 +17,13 @@ from lightning_fabric import Fabric
 from tqdm import tqdm
 
 from wyk import checkpoint, metrics, params, paths, sampling
+from wyk.fitting import fit, of_data
 from wyk.likelihood import likelihood
 from wyk.params import Experiment, Trial
 from wyk.pool import as_done
 from wyk.representation import from_table, read_representations
 from wyk.setlikelihood import log_orders, set_log_p
 from wyk.tokenization import VOCABULARY, encode
-from wyk.training import fit, of_data
 
 IDENTITY, SECONDS, RESULT = "identity.json", "seconds.json", "result.json"
 WARM_UP = 50  # samples before the clock starts
@@ -123,7 +123,7 @@ def _trial(name: str, settings: Experiment, folder: Path, identity: dict) -> Non
     fit(
         Fabric(devices=1),
         settings,
-        encode(sets["train"], VOCABULARY, variants=True),
+        encode(sets["train"], VOCABULARY, variants=len(sets["train"])),
         encode(sets["val"], VOCABULARY),
         folder,
         config,
