@@ -59,9 +59,7 @@ class Distil(Section):
 
     samples: Positive  # drawn; about half of them become lessons
     epochs: Positive
-    real: Annotated[
-        float, Field(gt=0, lt=1)
-    ]  # share of real crystals in an epoch, each of them once
+    real: Annotated[float, Field(gt=0, lt=1)]  # share of real crystals in an epoch
     lr: Annotated[float, Field(gt=0)]
     members: Positive  # that are trained again, without dropout, and make the final model
 
