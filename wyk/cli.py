@@ -148,13 +148,13 @@ def sample(
         )
     from wyk import checkpoint, datasets, sampling
 
+    given = None if complete is None else datasets.load(complete)
     trained = checkpoint.load(model)
     if unconstrained:
         frame, rejected = sampling.sample_unconstrained(trained, n, temperature, seed, space_group)
         sampling.write(out, frame, rejected)
         typer.echo(f"{out}: {len(frame)} of {n} samples ({len(frame) / n:.1%}) are formally valid")
         return
-    given = None if complete is None else datasets.load(complete)
     try:
         frame = sampling.sample(
             trained,
