@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from wyk import options
-from wyk.options import CORES, SOURCES, Jobs, ModelDir, Out, Seed
+from wyk.options import CORES, SOURCES, Hull, Jobs, ModelDir, Out, Seed
 
 app = typer.Typer(
     help="Crystals as sets of Wyckoff positions: represent, train, sample, relax, evaluate.",
@@ -245,33 +245,67 @@ def structures(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT_DIR", help="Folder to write.")],
     n: Annotated[int | None, typer.Option("-n", min=1, help="Only the first so many.")] = None,
     draws: Annotated[
-        int, typer.Option(min=1, help="pyXtal draws of each; lowest energy wins.")
-    ] = 1,
+        str,
+        typer.Option(
+            callback=options.draws,
+            metavar="NUMBERS",
+            help="pyXtal draws of each, of which the lowest energy counts: one number, or four: for up to "
+            "3, 6 and 12 free coordinates and lattice parameters, and for more.",
+        ),
+    ] = "2,4,6,8",
+    finish: Annotated[
+        bool,
+        typer.Option("--finish", help="Relax each crystal once more, without its symmetry."),
+    ] = False,
     time_limit: Annotated[
-        float, typer.Option(min=1, help="Seconds for a draw and its relaxation.")
+        float, typer.Option(min=1, help="Seconds for all draws of one and their relaxation.")
     ] = 300,
+    hull: Hull = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Dask scheduler whose workers do it, e.g. tcp://10.0.0.1:8786 [default: --jobs processes].",
+        ),
+    ] = None,
     seed: Seed = 0,
     jobs: Jobs = CORES,
 ) -> None:
     """Representations to crystals: pyXtal draws, relaxed with CHGNet; resumes what was interrupted."""
+    from wyk import stability
     from wyk import structures as crystals
 
     table = crystals.build(
-        representations, out, n=n, draws=draws, jobs=jobs, seed=seed, time_limit=time_limit
+        representations,
+        out,
+        n=n,
+        draws=draws,
+        finish=finish,
+        time_limit=time_limit,
+        hull=stability.Hull.load(hull or stability.REFERENCE),
+        scheduler=scheduler,
+        seed=seed,
+        jobs=jobs,
     )
     typer.echo(f"{out}: {table['cif'].notna().sum()} crystals of {len(table)} representations")
 
 
 @app.command()
 def reference(
-    crystals: Annotated[list[str], typer.Argument(help=f"One or more of: {SOURCES}.")],
+    crystals: Annotated[
+        list[str],
+        typer.Argument(
+            help=f"One or more of: {SOURCES}; such a table, to extend it; `shipped` for the one that comes "
+            "with wyk; mp:Li-Fe-O for what the Materials Project has of these elements (needs MP_API_KEY)."
+        ),
+    ],
     out: Out,
     jobs: Jobs = CORES,
 ) -> None:
     """CHGNet energies of reference crystals, for the convex hull (CSV.gz)."""
-    from wyk import stability
+    from wyk import energies
 
-    summary = stability.reference(crystals, out, jobs)
+    summary = energies.reference(crystals, out, jobs)
     typer.echo(f"{out}: {summary.n} energies, {summary.rejected} rejected")
 
 
@@ -287,22 +321,23 @@ def evaluate(
     crystals: Annotated[
         Path | None, typer.Option(help="Folder that `wyk structures` made of the first samples.")
     ] = None,
-    hull: Annotated[
-        Path | None,
-        typer.Option(help="Table of `wyk reference` for --crystals [default: the shipped one]."),
-    ] = None,
+    hull: Hull = None,
     likelihoods: Annotated[
         Path | None, typer.Option(help="Folder of what `wyk likelihood` wrote, named by data set.")
     ] = None,
+    relax: Annotated[
+        bool, typer.Option("--relax", help="Relax samples that are crystals with CHGNet first.")
+    ] = False,
     seed: Seed = 0,
     jobs: Jobs = CORES,
 ) -> None:
     """Table 1 and Table 2 of the paper for any set of structures (JSON).
 
-    Without --training nothing is said about novelty.
+    Samples that are crystals are judged as they stand: their novelty by structure, their stability by CHGNet
+    energies. Without --training nothing is said about novelty.
     """
-    if hull and not crystals:
-        raise typer.BadParameter("needs --crystals.", param_hint="'--hull'")
+    if relax and crystals:
+        raise typer.BadParameter("leave out --crystals: those are relaxed.", param_hint="'--relax'")
     from wyk import evaluation
 
     evaluation.evaluate(
@@ -313,6 +348,7 @@ def evaluate(
         crystals=crystals,
         hull=hull,
         likelihoods=likelihoods,
+        relax=relax,
         seed=seed,
         jobs=jobs,
     )

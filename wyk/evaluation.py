@@ -1,20 +1,32 @@
 """What ``wyk evaluate`` does: reads the files, has the metrics computed, writes them down."""
 
 import json
+import math
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from pymatgen.core import Structure
 
-from wyk import datasets, divergence, metrics
+from wyk import datasets, divergence, energies, metrics, readers, sun
 from wyk.paths import writing
-from wyk.readers import holds_crystals
+from wyk.relaxation import POTENTIAL
 from wyk.representation import COLUMNS, from_table, read_representations
-from wyk.stability import REFERENCE, Hull
+from wyk.stability import IMPLAUSIBLE, OPTIMISM, REFERENCE, STABLE, Hull
 
-NEEDS_TRAINING = ("novelty", "sun", "ssun")
+NEEDS_TRAINING = ("novelty", "sun", "ssun", "sun_plausible", "ssun_plausible")
+LIBRARIES = [
+    "chgnet",
+    "moyopy",
+    "numpy",
+    "pandas",
+    "pymatgen",
+    "pyxtal",
+    "smact",
+    "spglib",
+    "torch",
+]
 
 
 def evaluate(
@@ -25,78 +37,164 @@ def evaluate(
     crystals: str | Path | None = None,
     hull: str | Path | None = None,
     likelihoods: str | Path | None = None,
+    relax: bool = False,
     seed: int = 0,
     jobs: int = 1,
 ) -> dict:
     """Writes the metrics of a set of structures as JSON.
 
+    Block `raw` is of the samples' representations, `relaxed` of crystals: those made of the first samples, or the
+    samples themselves where they are crystals, as they stand.
+
     Args:
         samples, reference: what is judged, and the test set that distances are measured to; each
-            anything `datasets.load` takes.
+            anything `datasets.load` takes. Samples that cannot be read count as not valid; they are listed in
+            `OUT.rejected.csv`, as are crystals without an energy.
         out: path of the JSON file.
         training: training and validation sets. What is in them is not novel, and they are the real
             crystals whose distance to `reference` is the floor. Without them there is neither.
         crystals: folder of `structures.build`, made of the first samples.
-        hull: table of `stability.reference` to judge those crystals by; the shipped one if None.
+        hull: table of `energies.reference` to judge crystals by; the shipped one if None.
         likelihoods: folder of tables of `likelihood.likelihood`, one Parquet per set, named by it.
+        relax: whether samples that are crystals are relaxed before they are judged.
         seed: of bootstrap and floors.
         jobs: processes.
 
     Raises:
         ValueError, OSError: naming the file that cannot be read or written.
     """
+    out = Path(out)
     with writing(out) as temporary:
         temporary.touch()  # a place that cannot be written is found before the work
-        generated = datasets.load(samples, jobs)
+        judge = Hull.load(hull or REFERENCE)
+        generated, unread = datasets.read(samples, jobs)
         test = datasets.load(reference, jobs)
         known = [datasets.load(source, jobs)[list(COLUMNS)] for source in training]
         known = pd.concat(known, ignore_index=True) if known else test[list(COLUMNS)].head(0)
-        relaxed = None if crystals is None else _relaxed(Path(crystals) / "crystals.parquet", hull)
-        result = metrics.evaluate(
-            generated,
-            test,
-            known,
-            known,
-            crystals=relaxed,
-            reference_structures=None if crystals is None else _structures(training),
-            likelihoods=likelihoods and divergence.load(likelihoods),
-            seed=seed,
-            provenance={
-                "source": samples,
-                "test_source": reference,
-                "training_source": list(training),
-                "hull": None if crystals is None else Path(hull or REFERENCE).name,
-            },
-        )
+        result = {"raw": metrics.raw(generated, test, known, known, seed, len(unread))}
+        table, structures, failed, origin = None, [], [], None
+        if crystals is not None:
+            table, structures = _built(Path(crystals) / "crystals.parquet", hull and judge)
+            origin = "relaxed by wyk structures"
+        elif not _is_bare(samples):
+            table, structures, failed = _given(samples, judge, relax, jobs)
+            origin = "relaxed by wyk evaluate" if relax else "as given"
+        by_structure = not any(map(_is_bare, training))
+        if table is not None:
+            result["relaxed"] = sun.relaxed(
+                table,
+                structures,
+                from_table(known),
+                _known_structures(training, structures) if by_structure else None,
+                from_table(test),
+                from_table(known),
+                seed,
+            )
+        if likelihoods:
+            result["likelihood"] = divergence.summary(divergence.load(likelihoods), seed)
         if not training:
             for block in ("raw", "relaxed"):
                 for name in NEEDS_TRAINING:
                     result.get(block, {}).pop(name, None)
+        matcher = "StructureMatcher, default parameters"
+        result["provenance"] = {
+            "source": samples,
+            "test_source": reference,
+            "training_source": list(training),
+            "samples": len(generated) + len(unread),
+            "test": len(test),
+            "reference": len(known),
+            "floor": len(known),
+            "seed": seed,
+            "crystals": origin,
+            "novelty_raw": "Wyckoff fingerprint",
+            "uniqueness_relaxed": matcher,
+            "novelty_relaxed": matcher if by_structure else "Wyckoff fingerprint",
+            "potential": POTENTIAL,
+            "hull": origin and Path(hull or REFERENCE).name,
+            "hull_optimism": OPTIMISM if origin and not hull else None,
+            "stable": f"energy above hull < {STABLE} eV/atom",
+            "implausible": f"energy above hull < {IMPLAUSIBLE} eV/atom",
+            "versions": {library: version(library) for library in LIBRARIES},
+        }
+        _write_rejected(out, unread + failed)
         text = json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False)
         temporary.write_text(text + "\n", encoding="utf-8")
     return result
 
 
-def _relaxed(path: Path, hull: str | Path | None) -> pd.DataFrame:
-    """The crystals table, its energies above the hull computed again if another hull is asked for."""
+def _is_bare(source: str) -> bool:
+    """Whether a source holds representations alone."""
+    return Path(source).suffix == ".parquet" and not readers.holds_crystals(source)
+
+
+def _built(path: Path, judge: Hull | None) -> tuple[pd.DataFrame, list[Structure | None]]:
+    """The crystals table of `structures.build`, judged again if another hull is asked for, and its crystals."""
     table = read_representations(path)
-    if missing := {"cif", "energy_per_atom", "e_above_hull", "hull_covered"} - set(table):
+    if missing := {"cif", "energy_per_atom", *sun.JUDGED} - set(table):
         raise ValueError(
-            f"{path} has no column {', '.join(sorted(missing))}: not made by `wyk structures`"
+            f"{path} has no column {', '.join(sorted(missing))}: not made by this version of `wyk structures`"
         )
-    if hull is None:
-        return table
-    judge = Hull.load(hull)
-    for row, crystal in zip(table.index, from_table(table), strict=True):
-        energy = table.at[row, "energy_per_atom"]
-        table.at[row, "hull_covered"] = judge.covers(crystal.composition)
-        if np.isfinite(energy):
-            table.at[row, "e_above_hull"] = judge.e_above_hull(crystal.composition, energy)
-    return table
+    if judge:
+        formulas = [None if r.invalidity() else r.formula for r in from_table(table)]
+        table = table.assign(**judge.judge(formulas, table["energy_per_atom"]))
+    return table, [_parsed(cif) for cif in table["cif"]]
 
 
-def _structures(sources: Sequence[str]) -> list[Structure] | None:
-    """The crystals of the training sets; None if one of them holds representations alone."""
-    if any(Path(source).suffix == ".parquet" and not holds_crystals(source) for source in sources):
+def _parsed(cif: str | None) -> Structure | None:
+    try:
+        return readers.parse(readers.Record("", "", cif, "cif")) if isinstance(cif, str) else None
+    except ValueError:
         return None
-    return [structure for source in sources for _, structure in datasets.structures(source)[0]]
+
+
+def _given(
+    source: str, judge: Hull, relax: bool, jobs: int
+) -> tuple[pd.DataFrame, list[Structure | None], list[readers.Rejected]]:
+    """Somebody's crystals: how the hull judges them, they themselves, and those that have no energy.
+
+    Args:
+        relax: whether they are relaxed first; a crystal that cannot be is none.
+    """
+    read, unread = datasets.structures(source)
+    structures = [structure for _, structure in read]
+    formulas = [structure.composition.reduced_formula for structure in structures]
+    results = (
+        energies.relaxed(structures, jobs) if relax else energies.single_points(structures, jobs)
+    )
+    failed = [
+        readers.Rejected(source, material_id, f"no energy: {result.reason}")
+        for (material_id, _), result in zip(read, results, strict=True)
+        if result.reason
+    ]
+    nothing = [None] * len(unread)
+    values = [result.energy_per_atom for result in results] + [math.nan] * len(unread)
+    table = pd.DataFrame(judge.judge(formulas + nothing, values))
+    if relax:
+        table["converged"] = [result.converged for result in results] + [False] * len(unread)
+        kept = [_group(a) == _group(b.structure) for a, b in zip(structures, results, strict=True)]
+        table["symmetry_kept"] = kept + [False] * len(unread)
+        structures = [result.structure for result in results]
+    return table, structures + nothing, failed
+
+
+def _group(structure: Structure | None) -> int | None:
+    representation = sun.representation(structure)
+    return representation and representation.space_group
+
+
+def _known_structures(
+    sources: Sequence[str], candidates: Sequence[Structure | None]
+) -> list[Structure]:
+    """The crystals of the training sets that a candidate could equal."""
+    formulas = {c.composition.reduced_formula for c in candidates if c is not None}
+    return [s for source in sources for _, s in datasets.structures(source, formulas)[0]]
+
+
+def _write_rejected(out: Path, unread: Sequence[readers.Rejected]) -> None:
+    sidecar = out.with_suffix(".rejected.csv")
+    if unread:
+        with writing(sidecar) as temporary:
+            pd.DataFrame(unread).to_csv(temporary, index=False)
+    else:
+        sidecar.unlink(missing_ok=True)

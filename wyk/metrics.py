@@ -1,8 +1,8 @@
-"""Table 1 of the paper, and its Table 2: every number with its interval, every distance with its floor.
+"""Table 1 of the paper, of bare representations: every number with its interval, every distance with its floor.
 
 The definitions are those of the paper, §4 and Appendices B and D. "All metrics below Novelty are computed only
 using novel structures": charge neutrality, distances and the share of P1 are taken over the samples that are
-formally valid, unique and novel. S.U.N. counts over all samples.
+formally valid, unique and novel. What needs crystals is in `wyk.sun`.
 
 An entry is `{"value", "n", "interval"}`, a rate has `numerator` and `denominator` too, a distance its `floor`; a
 value that cannot be computed (no samples left) is None.
@@ -10,34 +10,19 @@ value that cannot be computed (no samples left) is None.
 
 from collections.abc import Sequence
 from functools import cache
-from importlib.metadata import version
 from math import prod
 
 import numpy as np
 import pandas as pd
-from pymatgen.core import Composition, Structure
+from pymatgen.core import Composition
 from smact import Element, metals
 from smact.screening import smact_validity
 
-from wyk import divergence, novelty
-from wyk.relaxation import POTENTIAL
-from wyk.representation import ELEMENTS, WyckoffRepresentation, from_structure, from_table
+from wyk import novelty
+from wyk.representation import ELEMENTS, WyckoffRepresentation, from_table
 from wyk.statistics import chi2, distance, ks, rate
-from wyk.structures import read_cif
 
-STABLE = 0.08  # eV/atom above the hull, as in the construction of MP-20
 COMBINATIONS = 1_000_000  # of oxidation states; smact tries them one by one, 1 µs each
-LIBRARIES = [
-    "chgnet",
-    "moyopy",
-    "numpy",
-    "pandas",
-    "pymatgen",
-    "pyxtal",
-    "smact",
-    "spglib",
-    "torch",
-]
 
 
 # --- crystals as rows of features
@@ -81,128 +66,53 @@ def charge_neutral(formula: str, oxidation_states: str = "smact14") -> bool:
     )
 
 
-# --- the three blocks
+# --- entries
 
 
-def evaluate(
+def raw(
     samples: pd.DataFrame,
     test: pd.DataFrame,
     reference: pd.DataFrame,
     floor: pd.DataFrame,
-    crystals: pd.DataFrame | None = None,
-    reference_structures: Sequence[Structure] | None = None,
-    likelihoods: dict[str, pd.DataFrame] | None = None,
     seed: int = 0,
-    provenance: dict | None = None,
+    unread: int = 0,
 ) -> dict:
-    """The metrics of a set of generated crystals, ready for JSON.
+    """The block `raw`: metrics of generated representations.
 
     Args:
         samples: generated representations.
         test: representations that distances are measured to.
         reference: representations that are not novel: training and validation.
         floor: real representations, not in `test`, whose distance to it is the floor: validation.
-        crystals: table of `structures.build` for the first of the samples; without it there is no `relaxed`.
-        reference_structures: the crystals of `reference`. With them the novelty of relaxed crystals is
-            StructureMatcher's; without, it is by fingerprint. `provenance` says which.
-        likelihoods: name → table of `likelihood.likelihood`, for the block `likelihood`.
         seed: of bootstrap and floors.
-        provenance: what only the caller knows, such as data set, splits and hull.
-
-    Returns:
-        Blocks `raw`, `relaxed` and `likelihood`, and `provenance`.
+        unread: samples beside those, of which no representation could be made; they count as not valid.
     """
-    real = {"test": from_table(test), "floor": from_table(floor)}
-    known = from_table(reference)
-    result = {"raw": _raw(from_table(samples), known, real, seed)}
-    if crystals is not None:
-        result["relaxed"] = _relaxed(crystals, known, reference_structures, real, seed)
-    if likelihoods:
-        result["likelihood"] = divergence.summary(likelihoods, seed)
-    matcher = "StructureMatcher, default parameters"
-    result["provenance"] = {
-        "samples": len(samples),
-        "test": len(test),
-        "reference": len(reference),
-        "floor": len(floor),
-        "seed": seed,
-        "novelty_raw": "Wyckoff fingerprint",
-        "uniqueness_relaxed": matcher,
-        "novelty_relaxed": "Wyckoff fingerprint" if reference_structures is None else matcher,
-        "potential": POTENTIAL,
-        "stable": f"energy above hull < {STABLE} eV/atom",
-        "versions": {library: version(library) for library in LIBRARIES},
-    } | (provenance or {})
-    return result
+    generated, known = from_table(samples), from_table(reference)
+    rates, novel = sieve(generated, known, unread)
+    return rates | properties(novel, from_table(test), from_table(floor), seed)
 
 
 def sieve(
-    representations: Sequence[WyckoffRepresentation], known: Sequence[WyckoffRepresentation]
+    representations: Sequence[WyckoffRepresentation],
+    known: Sequence[WyckoffRepresentation],
+    unread: int = 0,
 ) -> tuple[dict, list[WyckoffRepresentation]]:
     """Formal validity, uniqueness and novelty as entries, and the representations that have all three.
 
     Args:
         representations: generated ones.
         known: training and validation, which are not novel.
+        unread: see `raw`.
     """
     valid = [r for r in representations if r.invalidity() is None]
     unique = [r for r, first in zip(valid, novelty.unique(valid), strict=True) if first]
     novel = novelty.novel(unique, known)
     rates = {
-        "formal_validity": rate([True] * len(valid), len(representations)),
+        "formal_validity": rate([True] * len(valid), len(representations) + unread),
         "uniqueness": rate([True] * len(unique), len(valid)),
         "novelty": rate(novel),
     }
     return rates, [r for r, new in zip(unique, novel, strict=True) if new]
-
-
-def _raw(representations, known, real, seed) -> dict:
-    rates, novel = sieve(representations, known)
-    return rates | properties(novel, **real, seed=seed)
-
-
-def _relaxed(crystals, known, known_structures, real, seed) -> dict:
-    """As `_raw`, of the crystals as they came out; a row without a crystal counts as not valid, not stable.
-
-    `converged`, `symmetry_kept`, `stable`, `sun`, `ssun` and `hull_coverage` are rates over all rows.
-    """
-    pairs = [_read(cif) for cif in crystals["cif"]]
-    rows = np.array([i for i, pair in enumerate(pairs) if pair is not None], int)
-    structures, representations = [pairs[i][0] for i in rows], [pairs[i][1] for i in rows]
-    unique = novelty.unique(structures)
-    rows = rows[unique]
-    found = [r for r, first in zip(representations, unique, strict=True) if first]
-    distinct = [s for s, first in zip(structures, unique, strict=True) if first]
-    if known_structures is None:
-        novel = novelty.novel(found, known)
-    else:
-        novel = novelty.novel(distinct, known_structures)
-    is_new = np.zeros(len(crystals), bool)
-    is_new[rows[novel]] = True
-    kept = crystals["symmetry_kept"].to_numpy(bool)
-    stable = crystals["e_above_hull"].to_numpy(float) < STABLE  # NaN is not
-    return {
-        "formal_validity": rate([True] * len(structures), len(crystals)),
-        "uniqueness": rate(unique),
-        "novelty": rate(novel),
-        **properties([r for r, new in zip(found, novel, strict=True) if new], **real, seed=seed),
-        "converged": rate(crystals["converged"].to_numpy(bool)),
-        "symmetry_kept": rate(kept),
-        "stable": rate(stable),
-        "sun": rate(stable & is_new),
-        "ssun": rate(stable & is_new & kept),
-        "hull_coverage": rate(crystals["hull_covered"].to_numpy(bool)),
-    }
-
-
-def _read(cif: str | None) -> tuple[Structure, WyckoffRepresentation] | None:
-    if not isinstance(cif, str):
-        return None
-    try:
-        structure = read_cif(cif)
-        return structure, from_structure(structure)
-    except ValueError:
-        return None
 
 
 def properties(
@@ -215,7 +125,7 @@ def properties(
 
     Args:
         generated: formally valid, unique, novel.
-        test, floor: real crystals, see `evaluate`.
+        test, floor: real crystals, see `raw`.
         seed: of bootstrap and floors.
     """
     sets = (generated, test, floor)

@@ -9,6 +9,7 @@ fingerprint (a small distortion changes the group; free coordinates can differ w
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 
 import numpy as np
 from pymatgen.analysis.structure_matcher import StructureMatcher
@@ -16,6 +17,7 @@ from pymatgen.core import Structure
 
 from wyk.representation import WyckoffRepresentation
 
+MATCHER = StructureMatcher()
 Crystals = Sequence[Structure] | Sequence[WyckoffRepresentation]
 
 
@@ -30,10 +32,9 @@ def unique(candidates: Crystals) -> np.ndarray:
     """
     kept = defaultdict(list)
     result = np.zeros(len(candidates), bool)
-    matcher = StructureMatcher()
-    for i, candidate in enumerate(candidates):
-        group = kept[_group(candidate)]
-        result[i] = not any(_same(matcher, candidate, other) for other in group)
+    for i, candidate in enumerate(map(_Comparable, candidates)):
+        group = kept[candidate.group]
+        result[i] = not any(candidate.equals(other) for other in group)
         if result[i]:
             group.append(candidate)
     return result
@@ -52,30 +53,40 @@ def novel(candidates: Crystals, references: Iterable) -> np.ndarray:
     Raises:
         ValueError: if structures are to be compared with representations.
     """
-    wanted = {_group(candidate) for candidate in candidates}
-    known = defaultdict(list)
+    compared = [_Comparable(candidate) for candidate in candidates]
+    known = {candidate.group: [] for candidate in compared}
     for reference in references:
         if len(candidates) and type(reference) is not type(candidates[0]):
             kinds = f"{type(candidates[0]).__name__} with {type(reference).__name__}"
             raise ValueError(f"cannot compare {kinds}: bring both to the same kind")
-        if (group := _group(reference)) in wanted:
-            known[group].append(reference)
-    matcher = StructureMatcher()
+        other = _Comparable(reference)
+        if other.group in known:
+            known[other.group].append(other)
     return np.array(
-        [
-            not any(_same(matcher, candidate, other) for other in known[_group(candidate)])
-            for candidate in candidates
-        ],
-        bool,
+        [not any(each.equals(other) for other in known[each.group]) for each in compared], bool
     )
 
 
-def _group(crystal: Structure | WyckoffRepresentation) -> str:
-    """What equal crystals share for certain."""
-    if isinstance(crystal, WyckoffRepresentation):
-        return crystal.fingerprint()
-    return crystal.composition.reduced_formula
+class _Comparable:
+    """A crystal, what equal ones share for certain, and what each comparison with it needs."""
 
+    def __init__(self, crystal: Structure | WyckoffRepresentation):
+        self.crystal = crystal
+        self.bare = isinstance(crystal, WyckoffRepresentation)
+        self.group = crystal.fingerprint() if self.bare else crystal.composition.reduced_formula
 
-def _same(matcher: StructureMatcher, a, b) -> bool:
-    return isinstance(a, WyckoffRepresentation) or matcher.fit(a, b)
+    @cached_property
+    def reduced(self) -> Structure:
+        """The cell that StructureMatcher compares; finding it takes most of its time."""
+        return MATCHER._get_reduced_structure(self.crystal)
+
+    def equals(self, other: "_Comparable") -> bool:
+        """Whether another crystal of the same group is the same, as `StructureMatcher.fit` says.
+
+        Without supercells it never matches cells of different size, but finds that out last.
+        """
+        if self.bare:
+            return True
+        if len(self.reduced) != len(other.reduced):
+            return False
+        return MATCHER.fit(self.reduced, other.reduced, skip_structure_reduction=True)

@@ -59,8 +59,22 @@ def temperatures(text: str) -> list[float]:
     return values
 
 
+def draws(text: str) -> list[int]:
+    """``3`` or ``2,4,6,8`` as numbers of draws."""
+    numbers = [int(part) if part.strip().isdecimal() else 0 for part in text.split(",")]
+    if len(numbers) not in (1, 4) or min(numbers) < 1:
+        raise typer.BadParameter(f"{text!r}: write one number, or four, e.g. 2,4,6,8.")
+    return numbers
+
+
 Jobs = Annotated[int, typer.Option(min=1, help="Processes; the result does not depend on it.")]
 Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same result.")]
 ModelDir = Annotated[Path, typer.Option("--model", help="Folder of a trained model.")]
+Hull = Annotated[
+    Path | None,
+    typer.Option(
+        help="Table of `wyk reference` that stability is judged by [default: the shipped one]."
+    ),
+]
 Out = Annotated[Path, typer.Option("--out", "-o", help="File to write.")]
 CORES = os.cpu_count() or 1

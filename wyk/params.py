@@ -124,8 +124,9 @@ class Structures(Section):
     """Crystals made of the first samples."""
 
     n: Positive
-    draws: Positive  # pyXtal draws of each representation; the lowest energy counts
-    time_limit: Positive  # s for one draw and its relaxation
+    # pyXtal draws of each representation, as `wyk structures` takes them; the lowest energy counts
+    draws: Positive | Annotated[str, Field(pattern=r"^[1-9]\d*(,[1-9]\d*){3}$")]
+    time_limit: Positive  # s for all draws of a representation and their relaxation
 
 
 class Trial(Section):

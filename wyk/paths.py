@@ -14,6 +14,8 @@ RUNS = ROOT / "runs"
 FIGURES = ROOT / "figures"
 NOTEBOOKS = ROOT / "notebooks"
 PARAMS = ROOT / "params.yaml"
+# What was downloaded for this user, as the XDG specification has it.
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "wyk"
 
 
 def run(experiment: str, stage: str) -> Path:

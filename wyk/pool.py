@@ -1,9 +1,12 @@
 """The same function on many items in several processes, where no item can spoil the others."""
 
+import os
+import resource
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import TimeoutError, as_completed
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from multiprocessing import get_context
 from typing import TypeVar
@@ -77,7 +80,11 @@ def _finished(
 
 
 def as_done(
-    function: Callable, tasks: dict, jobs: int, time_limit: float | None = None
+    function: Callable,
+    tasks: dict,
+    jobs: int,
+    time_limit: float | None = None,
+    memory: int | None = None,
 ) -> Iterator[tuple[object, object, str | None]]:
     """Run a function in processes of one thread each, surviving what a task does to its process.
 
@@ -86,28 +93,64 @@ def as_done(
         tasks: key → arguments of one call.
         jobs: number of processes.
         time_limit: seconds for one call; then its process is ended. None for any time.
+        memory: bytes each process may have; None for all there is.
 
     Yields:
         (key, result, None) or (key, None, reason), as they come.
     """
-    # Forked from a server that has imported but never computed: a fork after OpenMP has run would hang.
-    context = get_context("forkserver")
-    context.set_forkserver_preload([function.__module__])
-    pool = ProcessPool(max_workers=jobs, context=context)
+    pool = processes(jobs, function.__module__, memory)
     try:
         futures = {
             pool.schedule(function, args=arguments, timeout=time_limit): key
             for key, arguments in tasks.items()
         }
         for future in as_completed(futures):
-            try:
-                yield futures[future], future.result(), None
-            except TimeoutError:
-                yield futures[future], None, f"took longer than {time_limit:g} s"
-            except ProcessExpired as error:
-                yield futures[future], None, f"its process died with exit code {error.exitcode}"
-            except Exception as error:  # one bad crystal never stops the rest
-                yield futures[future], None, f"{type(error).__name__}: {error}"
+            key = futures[future]
+            again = partial(pool.schedule, function, tasks[key], timeout=time_limit)
+            yield key, *outcome(future, time_limit, again)
     finally:
         pool.stop()
         pool.join()
+
+
+def processes(number: int, module: str, memory: int | None = None) -> ProcessPool:
+    """Processes that have imported a module; each may take `memory` bytes, if that is given."""
+    # Forked from a server that has imported but never computed: a fork after OpenMP has run would hang.
+    context = get_context("forkserver")
+    context.set_forkserver_preload([module])
+    return ProcessPool(number, context=context, initializer=_limit_memory, initargs=(memory,))
+
+
+def share(jobs: int) -> int:
+    """Bytes that each of several processes may take so that all of them have room, 2 GiB at least."""
+    return max(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // jobs, 2 * 2**30)
+
+
+def _limit_memory(size: int | None) -> None:
+    # Then the one task that asks for too much fails, instead of the machine.
+    if size is not None:
+        resource.setrlimit(resource.RLIMIT_DATA, (size, size))
+
+
+def outcome(
+    future: ProcessFuture,
+    time_limit: float | None,
+    again: Callable[[], ProcessFuture] | None = None,
+) -> tuple[object, str | None]:
+    """Result and None, or None and the reason why there is no result, of one call.
+
+    Args:
+        future: the call.
+        time_limit: seconds it was given.
+        again: makes the same call once more, if its process dies: that may have been another's fault.
+    """
+    try:
+        return future.result(), None
+    except TimeoutError:
+        return None, f"took longer than {time_limit:g} s"
+    except ProcessExpired as error:
+        if again:
+            return outcome(again(), time_limit)
+        return None, f"its process died with exit code {error.exitcode}"
+    except Exception as error:  # one bad crystal never stops the rest
+        return None, f"{type(error).__name__}: {error}"

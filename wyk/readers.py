@@ -76,7 +76,15 @@ def parse(record: Record) -> Structure:
     Raises:
         ValueError: saying why it cannot be used; see `read_cell` and `check_cell`.
     """
-    cell = read_cell(record)
+    return to_structure(read_cell(record))
+
+
+def to_structure(cell: Cell) -> Structure:
+    """A cell as a pymatgen Structure.
+
+    Raises:
+        ValueError: saying why it cannot be used; see `check_cell`.
+    """
     check_cell(cell.lattice, cell.fractional, cell.numbers)
     return Structure(cell.lattice, [ELEMENTS[z - 1] for z in cell.numbers], cell.fractional)
 

@@ -4,6 +4,7 @@ import contextlib
 import io
 import math
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -42,14 +43,14 @@ class Relaxed:
     Attributes:
         structure: relaxed primitive cell; None when there is none to speak of.
         energy_per_atom: eV; NaN without a structure.
-        steps: optimiser steps taken; 0 without a structure.
+        calls: evaluations of the potential; 0 without a structure.
         converged: largest force below FMAX.
         reason: why there is no structure, None when there is one.
     """
 
     structure: Structure | None
     energy_per_atom: float
-    steps: int
+    calls: int
     converged: bool
     reason: str | None
 
@@ -134,7 +135,27 @@ def relax(structure: Structure, max_steps: int = MAX_STEPS) -> Relaxed:
         from_structure(relaxed)  # refuses atoms that fell on each other
     except Exception as error:
         return Relaxed(None, math.nan, 0, False, str(error) or type(error).__name__)
-    return Relaxed(relaxed, energy, optimizer.nsteps, converged, None)
+    return Relaxed(relaxed, energy, optimizer.nsteps + 1, converged, None)
+
+
+def relax_all(structures: Sequence[Structure]) -> list[Relaxed]:
+    """`relax` of each."""
+    return [relax(structure) for structure in structures]
+
+
+def finish(structure: Structure, seed) -> Relaxed:
+    """Relaxation without symmetry, from atoms rattled by 0.05 Å; `reason` as for `relax`."""
+    try:
+        atoms = _primitive(structure)
+        atoms.rattle(0.05, rng=np.random.default_rng(seed))
+        atoms.calc = Potential()
+        optimizer = BFGS(FrechetCellFilter(atoms), logfile=None)
+        converged = bool(optimizer.run(fmax=FMAX, steps=MAX_STEPS))
+        energy = atoms.get_potential_energy() / len(atoms)
+        relaxed = Structure(atoms.cell[:], atoms.numbers, atoms.get_scaled_positions())
+    except Exception as error:
+        return Relaxed(None, math.nan, 0, False, str(error) or type(error).__name__)
+    return Relaxed(relaxed, energy, optimizer.nsteps + 1, converged, None)
 
 
 def _primitive(structure: Structure) -> Atoms:

@@ -1,24 +1,25 @@
-"""From Wyckoff representations to relaxed crystals: pyXtal draws, CHGNet relaxation (paper, §3.4, Appendix E)."""
+"""From Wyckoff representations to relaxed crystals: several draws each, the lowest energy counts (paper, §3.4)."""
 
+import fcntl
 import hashlib
 import json
-import re
 import shutil
-import signal
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import TextIO
+from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
-from pymatgen.core import Composition, Structure
+from pymatgen.core import Structure
 from pymatgen.io.cif import CifWriter
-from pyxtal import pyxtal
 from tqdm import tqdm
 
-from wyk import pool, relaxation
+from wyk import cluster, drawing, pool, relaxation
 from wyk.paths import writing
 from wyk.representation import (
     ANGLE_TOLERANCE,
@@ -32,66 +33,9 @@ from wyk.representation import (
 )
 from wyk.stability import Hull
 
-DRAW_LIMIT = (
-    30.0  # seconds for a pyXtal draw; real representations take 0.06 on average, 1.4 at most
-)
-ATTEMPTS = "attempts.jsonl"  # what an unfinished run has done so far
-
-
-def draw(representation: WyckoffRepresentation, seed, timeout: float = DRAW_LIMIT) -> Structure:
-    """A random crystal with a representation: free coordinates and cell drawn by pyXtal.
-
-    Args:
-        representation: formally valid.
-        seed: anything `np.random.default_rng` takes; the same seed gives the same crystal.
-        timeout: seconds. The limit is an alarm signal, so this runs in the main thread of a process only.
-
-    Returns:
-        Conventional cell.
-
-    Raises:
-        ValueError: if the representation is formally invalid.
-        TimeoutError: if it takes longer.
-        RuntimeError: if pyXtal finds no place for the atoms.
-    """
-    if reason := representation.invalidity():
-        raise ValueError(f"formally invalid: {reason}")
-    species = list(representation.composition)
-    sites = [
-        [
-            f"{position.multiplicity}{position.letter}"
-            for element, position in zip(
-                representation.elements, representation.positions, strict=True
-            )
-            if element == symbol
-        ]
-        for symbol in species
-    ]
-    crystal = pyxtal()
-    with _alarm(timeout):
-        crystal.from_random(
-            dim=3,
-            group=representation.space_group,
-            species=species,
-            numIons=list(representation.composition.values()),
-            sites=sites,
-            random_state=np.random.default_rng(seed),
-        )
-        return crystal.to_pymatgen()
-
-
-@contextmanager
-def _alarm(seconds: float) -> Iterator[None]:
-    def ring(signum, frame):
-        raise TimeoutError(f"pyXtal took longer than {seconds:g} s")
-
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds, 1)  # rings on: pyXtal swallows exceptions
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+DRAWS = (2, 4, 6, 8)  # see `drawing.number`
+GAIN = 0.005  # eV/atom by which a crystal without symmetry must be lower to be preferred
+DONE = "done.jsonl"  # what an unfinished run has done so far
 
 
 def symmetrised_cif(structure: Structure) -> str:
@@ -112,26 +56,50 @@ def read_cif(text: str) -> Structure:
         return Structure.from_str(text, fmt="cif")
 
 
-def attempt(representation: WyckoffRepresentation, seed: list[int]) -> dict:
-    """One draw and its relaxation.
+def crystallise(
+    representation: WyckoffRepresentation, n: int, seed: list[int], finish: bool = False
+) -> dict:
+    """The crystal of lowest energy that n draws of a representation relax to.
+
+    Args:
+        n: number of draws, relaxed side by side; draw k is seeded by (*seed, k).
+        finish: whether that crystal is relaxed once more without symmetry, which is kept if it saves GAIN.
 
     Returns:
-        `reason` alone when no crystal came of it; else `cif`, `energy_per_atom`, `converged` and
-        `space_group_found`, that of the CIF read again.
+        `energies` (eV/atom, None if it failed), `calls` of the potential and `draw_reasons` (why it failed, None
+        if it did not) of each draw. Then `reason` alone if no draw made a crystal; else `cif`, `energy_per_atom`,
+        `converged`, `finish_gain` (eV/atom, None if not asked for) and `space_group_found`, that of the CIF read
+        again.
     """
-    try:
-        relaxed = relaxation.relax(draw(representation, seed))
-        if relaxed.reason:
-            return {"reason": relaxed.reason}
-        cif = symmetrised_cif(relaxed.structure)
-        found = from_structure(read_cif(cif)).space_group
-    except Exception as error:  # pyXtal raises of all kinds; the row keeps its reason
-        return {"reason": str(error) or type(error).__name__}
-    return {
+    starts, reasons = {}, {}
+    for k in range(n):
+        try:
+            starts[k] = drawing.draw(representation, [*seed, k])
+        except Exception as error:  # pyXtal raises of all kinds
+            reasons[k] = str(error) or type(error).__name__
+    relaxed = dict(zip(starts, relaxation.relax_all(list(starts.values())), strict=True))
+    reasons |= {k: result.reason for k, result in relaxed.items() if result.reason}
+    usable = {k: result for k, result in relaxed.items() if not result.reason}
+    row = {
+        "energies": [usable[k].energy_per_atom if k in usable else None for k in range(n)],
+        "calls": [relaxed[k].calls if k in relaxed else 0 for k in range(n)],
+        "draw_reasons": [reasons.get(k) for k in range(n)],
+    }
+    if not usable:
+        return row | {"reason": "; ".join(dict.fromkeys(reasons.values()))}
+    best = min(usable.values(), key=lambda result: result.energy_per_atom)
+    gain = None
+    if finish:
+        freed = relaxation.finish(best.structure, [*seed, n])
+        gain = None if freed.reason else best.energy_per_atom - freed.energy_per_atom
+        best = freed if gain is not None and gain > GAIN else best
+    cif = symmetrised_cif(best.structure)
+    return row | {
         "cif": cif,
-        "energy_per_atom": relaxed.energy_per_atom,
-        "converged": relaxed.converged,
-        "space_group_found": found,
+        "energy_per_atom": best.energy_per_atom,
+        "converged": best.converged,
+        "finish_gain": gain,
+        "space_group_found": from_structure(read_cif(cif)).space_group,
     }
 
 
@@ -139,125 +107,149 @@ def build(
     representations: str | Path,
     out: str | Path,
     n: int | None = None,
-    draws: int = 1,
+    draws: Sequence[int] = DRAWS,
+    finish: bool = False,
     jobs: int = 1,
+    scheduler: str | None = None,
     seed: int = 0,
     time_limit: float = 300,
     hull: Hull | None = None,
 ) -> pd.DataFrame:
     """Crystals of the first n representations of a Parquet: the lowest energy of several draws each.
 
-    Finished attempts stand in `out/attempts.jsonl` while the run lasts, so that a killed run goes on where it
-    stopped and ends with the same table; it is deleted at the end. Row i, draw k is seeded by (seed, i, k):
-    results depend neither on the number of jobs nor on the order of completion.
+    What is finished stands in `out/done.jsonl` while the run lasts, so that a killed run goes on where it stopped
+    and ends with the same table; it is deleted at the end. Draw k of row i is seeded by (seed, i, k): results
+    depend neither on the number of jobs nor on the order of completion.
 
     Args:
         representations: Parquet of `wyk represent` or `wyk sample`.
         out: folder for `crystals.parquet` and `cifs/<material_id>.cif`.
         n: number of rows; all if None.
-        draws: draws of each representation.
-        jobs: processes.
+        draws: of each representation: one number, or four by free numbers, see `drawing.number`.
+        finish: see `crystallise`.
+        jobs: processes, if there is no scheduler.
+        scheduler: address of a Dask scheduler whose workers do the work.
         seed: of the draws.
-        time_limit: seconds for one draw and its relaxation.
+        time_limit: seconds for all draws of a representation and their relaxation.
         hull: for `e_above_hull`; the shipped reference if None.
 
     Returns:
         The crystals table: the representation's columns (as asked for, not as found), `cif`, `energy_per_atom`
-        (eV), `e_above_hull` (eV/atom, negative below the hull), `hull_covered`, `draws`, `energies` (eV/atom of
-        each draw, NaN where it failed), `converged`, `space_group_found`, `symmetry_kept`, and `reason`: why
-        there is no crystal, null where there is one. A row without a crystal stays in the table.
+        (eV), `e_above_hull`, `hull_covered` and `implausible` of `Hull.judge`, `draws`, `energies` (eV/atom of
+        each draw, NaN where it failed), `calls` of the potential and `draw_reasons` likewise (null where it did not
+        fail), `converged`,
+        `finish_gain` (eV/atom), `space_group_found`, `symmetry_kept`, and `reason`: why there is no crystal, null
+        where there is one. A row without a crystal stays in the table.
 
     Raises:
         ValueError: for a broken table, or material_ids that are not unique.
-        OSError: if `out` cannot be written.
+        OSError: if `out` cannot be written, or another run is writing there; if the scheduler is dead.
     """
     frame = read_representations(representations).head(n)[list(COLUMNS)].reset_index(drop=True)
     if frame["material_id"].duplicated().any():
         twice = frame["material_id"][frame["material_id"].duplicated()].iloc[0]
         raise ValueError(f"{representations}: material_id {twice} stands on several rows")
+    hull = hull or Hull.load()
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    attempts = _run_attempts(
-        out / ATTEMPTS, from_table(frame), draws=draws, jobs=jobs, seed=seed, time_limit=time_limit
-    )
-    crystals = pd.DataFrame([_lowest(row) for row in attempts])
-    crystals = crystals.astype({"cif": "str", "reason": "str"})  # also where all are null
-    crystals = pd.concat([frame, crystals], axis=1)
-    crystals["symmetry_kept"] = crystals["space_group_found"] == crystals["space_group"]
-    crystals = _add_hull(crystals, hull or Hull.load())
-    _write_cifs(out / "cifs", crystals)
-    write_representations(out / "crystals.parquet", crystals)
-    (out / ATTEMPTS).unlink()
+    tasks = _tasks(from_table(frame), draws, finish, seed, time_limit)
+    if scheduler:
+        run = partial(cluster.as_done, scheduler=scheduler, time_limit=time_limit)
+    else:
+        run = partial(pool.as_done, jobs=jobs, time_limit=time_limit, memory=pool.share(jobs))
+    with _journal(out / DONE) as (file, done):
+        missing = {key: arguments for key, arguments in tasks.items() if key not in done}
+        results = run(crystallise, missing) if missing else ()
+        bar = tqdm(
+            results, total=len(tasks), initial=len(tasks) - len(missing),
+            unit="crystal", disable=None, file=sys.stderr,
+        )  # fmt: skip
+        for key, result, reason in bar:
+            done[key] = result or {"reason": reason}
+            _append(file, {"key": key, **done[key]})
+        rows = [_row(done[key], arguments[1]) for key, arguments in tasks.items()]
+        # with types that hold where all are null
+        types = {"cif": "str", "reason": "str", "finish_gain": float}
+        crystals = pd.concat([frame, pd.DataFrame(rows).astype(types)], axis=1)
+        crystals["symmetry_kept"] = crystals["space_group_found"] == crystals["space_group"]
+        crystals = crystals.assign(**_judged(crystals, hull))
+        _write_cifs(out / "cifs", crystals)
+        write_representations(out / "crystals.parquet", crystals)
+        (out / DONE).unlink()
     return pd.read_parquet(out / "crystals.parquet")
 
 
-def _run_attempts(
-    path: Path, representations: list[WyckoffRepresentation], draws, jobs, seed, time_limit
-) -> list[list[dict]]:
-    """The results of all attempts, (row, draw), of which those already in the file are not run again."""
-    code = b"".join(Path(module).read_bytes() for module in (__file__, relaxation.__file__))
+def _tasks(
+    representations: list[WyckoffRepresentation],
+    draws: Sequence[int],
+    finish: bool,
+    seed: int,
+    time_limit: float,
+) -> dict[str, tuple]:
+    """The calls of `crystallise`, by a key that changes with whatever changes the result."""
+    modules = (__file__, drawing.__file__, relaxation.__file__)
+    code = b"".join(Path(module).read_bytes() for module in modules)
     tasks = {}
     for row, representation in enumerate(representations):
-        for k in range(draws):
-            arguments = (representation, [seed, row, k])
-            key = hashlib.sha256(code + repr((arguments, time_limit)).encode()).hexdigest()
-            tasks[key] = arguments
-    done = _read_attempts(path)
-    missing = {key: arguments for key, arguments in tasks.items() if key not in done}
-    with (
-        path.open("a", encoding="utf-8") as file,
-        tqdm(total=len(tasks), initial=len(tasks) - len(missing), unit="draw", disable=None, file=sys.stderr) as bar,
-    ):  # fmt: skip
-        for key, result, reason in pool.as_done(attempt, missing, jobs, time_limit):
-            done[key] = result or {"reason": reason}
-            file.write(json.dumps({"key": key, **done[key]}) + "\n")
-            file.flush()
-            bar.update()
-    results = [done[key] for key in tasks]
-    return [results[i : i + draws] for i in range(0, len(results), draws)]
+        arguments = (representation, drawing.number(representation, draws), [seed, row], finish)
+        settings = repr((arguments, time_limit)).encode()
+        tasks[hashlib.sha256(code + settings).hexdigest()] = arguments
+    return tasks
 
 
-def _read_attempts(path: Path) -> dict[str, dict]:
-    """Results by key; a last line that a kill has torn is cut off the file, so that the next begins well."""
-    if not path.exists():
-        return {}
-    text = path.read_bytes()
-    whole = text[: text.rfind(b"\n") + 1]
-    if whole != text:
-        with path.open("rb+") as file:
-            file.truncate(len(whole))
-    lines = map(json.loads, whole.splitlines())
-    return {line.pop("key"): line for line in lines}
+@contextmanager
+def _journal(path: Path) -> Iterator[tuple[TextIO, dict[str, dict]]]:
+    """A file of finished rows, open to append, and the rows in it by key; for one run at a time.
+
+    Raises:
+        BlockingIOError: if another run has it.
+    """
+    with path.open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BlockingIOError(f"{path.parent}: another run is writing there") from error
+        file.seek(0)
+        lines = file.readlines()
+        if lines and not lines[-1].endswith("\n"):  # torn by a kill
+            file.truncate(sum(len(line.encode()) for line in lines[:-1]))
+            del lines[-1]
+        rows = [json.loads(line) for line in lines]
+        yield file, {row.pop("key"): row for row in rows}
 
 
-def _lowest(attempts: list[dict]) -> dict:
-    """One row of the table: the crystal of lowest energy, or the reasons why there is none."""
-    energies = [a.get("energy_per_atom") for a in attempts]
-    best = min((a for a in attempts if "cif" in a), key=lambda a: a["energy_per_atom"], default={})
-    reasons = dict.fromkeys(a["reason"] for a in attempts if "reason" in a)
+def _append(file: TextIO, row: dict) -> None:
+    try:
+        file.write(json.dumps(row) + "\n")
+        file.flush()
+    except OSError as error:
+        raise OSError(error.errno, f"{error.strerror}; run again to go on", file.name) from error
+
+
+def _row(result: dict, n: int) -> dict:
+    """One row of the table from what `crystallise` said, or from the reason why it said nothing."""
+    nothing = [None] * n
     return {
-        "cif": best.get("cif"),
-        "energy_per_atom": best.get("energy_per_atom", np.nan),
-        "draws": len(attempts),
-        "energies": energies,
-        "converged": best.get("converged", False),
-        "space_group_found": best.get("space_group_found", 0),
-        "reason": None if best else "; ".join(reasons),
+        "cif": result.get("cif"),
+        "energy_per_atom": result.get("energy_per_atom", np.nan),
+        "draws": n,
+        "energies": result.get("energies", nothing),
+        "calls": result.get("calls", [0] * n),
+        "draw_reasons": result.get("draw_reasons", nothing),
+        "converged": result.get("converged", False),
+        "finish_gain": result.get("finish_gain"),
+        "space_group_found": result.get("space_group_found", 0),
+        "reason": result.get("reason"),
     }
 
 
-def _add_hull(crystals: pd.DataFrame, hull: Hull) -> pd.DataFrame:
-    above, covered = [], []
-    for r, energy in zip(from_table(crystals), crystals["energy_per_atom"], strict=True):
-        composition = None if r.invalidity() else Composition(r.composition)
-        covered.append(composition is not None and hull.covers(composition))
-        above.append(hull.e_above_hull(composition, energy) if np.isfinite(energy) else np.nan)
-    return crystals.assign(e_above_hull=above, hull_covered=covered)
+def _judged(crystals: pd.DataFrame, hull: Hull) -> dict[str, list]:
+    formulas = [None if r.invalidity() else r.formula for r in from_table(crystals)]
+    return hull.judge(formulas, crystals["energy_per_atom"])
 
 
 def _write_cifs(folder: Path, crystals: pd.DataFrame) -> None:
     shutil.rmtree(folder, ignore_errors=True)  # of an earlier run
     for name, cif in crystals[["material_id", "cif"]].dropna().itertuples(index=False):
-        file = re.sub(r"[^\w.-]", "_", name) + ".cif"
-        with writing(folder / file) as temporary:
+        with writing(folder / f"{quote(name, safe=' ')}.cif") as temporary:
             temporary.write_text(cif, encoding="utf-8")

@@ -181,7 +181,7 @@ def _measure(
         }
     known = pd.concat([tables["train"], tables["val"]])
     everything = pd.concat([drawn, invalid])
-    raw = metrics.evaluate(everything, tables["test"], known, known, seed=seed)["raw"]
+    raw = metrics.raw(everything, tables["test"], known, known, seed)
     for key in RAW:
         low, high = raw[key]["interval"] or (None, None)
         result |= {key: raw[key]["value"], f"{key}_low": low, f"{key}_high": high}

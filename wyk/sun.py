@@ -1,0 +1,82 @@
+"""Table 1 of the paper, of crystals: stability, S.U.N., and what `wyk.metrics` counts once more.
+
+Definitions: paper, §4 and Appendix B. S.U.N. counts, over all samples, those that are stable, unique and novel. A
+crystal far below the hull (`Hull.judge`) is stable by that definition and yet no discovery; so the entries named
+`…_plausible` leave such crystals out, and are the ones to quote.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from pymatgen.core import Structure
+
+from wyk import metrics, novelty
+from wyk.representation import WyckoffRepresentation, from_structure
+from wyk.stability import STABLE
+from wyk.statistics import rate
+
+JUDGED = ("e_above_hull", "hull_covered", "implausible")  # columns of `Hull.judge`
+RELAXED = ("converged", "symmetry_kept")  # columns that only relaxed crystals have
+
+
+def relaxed(
+    crystals: pd.DataFrame,
+    structures: Sequence[Structure | None],
+    known: Sequence[WyckoffRepresentation],
+    known_structures: Sequence[Structure] | None,
+    test: Sequence[WyckoffRepresentation],
+    floor: Sequence[WyckoffRepresentation],
+    seed: int = 0,
+) -> dict:
+    """The block `relaxed`: as `metrics.raw`, of crystals, and how stable they are.
+
+    A row without a crystal counts as neither valid nor stable. Rates from `converged` on are over all rows.
+
+    Args:
+        crystals: n rows with the columns of `Hull.judge`, and those of RELAXED if they were relaxed.
+        structures: the crystal of each row; None where there is none.
+        known: representations that are not novel: training and validation.
+        known_structures: their crystals, or those of them that have a formula of `structures`. With them novelty is
+            StructureMatcher's; without, it is by fingerprint.
+        test, floor: see `metrics.raw`.
+        seed: of bootstrap and floors.
+    """
+    found = [representation(structure) for structure in structures]
+    rows = np.array([i for i, each in enumerate(found) if each is not None], int)
+    unique = novelty.unique([structures[i] for i in rows])
+    distinct = rows[unique]
+    if known_structures is None:
+        novel = novelty.novel([found[i] for i in distinct], known)
+    else:
+        novel = novelty.novel([structures[i] for i in distinct], known_structures)
+    new = distinct[novel]
+    is_new = np.isin(np.arange(len(crystals)), new)
+    stable = crystals["e_above_hull"].to_numpy(float) < STABLE  # NaN is not
+    plausible = ~crystals["implausible"].to_numpy(bool)
+    entries = {
+        "formal_validity": rate([True] * len(rows), len(crystals)),
+        "uniqueness": rate(unique),
+        "novelty": rate(novel),
+        **metrics.properties([found[i] for i in new], test, floor, seed),
+        **{name: rate(crystals[name].to_numpy(bool)) for name in RELAXED if name in crystals},
+        "stable": rate(stable),
+        "sun": rate(stable & is_new),
+        "stable_plausible": rate(stable & plausible),
+        "sun_plausible": rate(stable & plausible & is_new),
+        "implausible": rate(~plausible),
+        "hull_coverage": rate(crystals["hull_covered"].to_numpy(bool)),
+    }
+    if "symmetry_kept" in crystals:
+        kept = crystals["symmetry_kept"].to_numpy(bool)
+        entries["ssun"] = rate(stable & is_new & kept)
+        entries["ssun_plausible"] = rate(stable & plausible & is_new & kept)
+    return entries
+
+
+def representation(structure: Structure | None) -> WyckoffRepresentation | None:
+    """The representation of a crystal; None if there is no crystal, or it has none."""
+    try:
+        return structure and from_structure(structure)
+    except ValueError:
+        return None
