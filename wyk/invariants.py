@@ -1,6 +1,6 @@
 """A crystal with its symmetry operations, and the displacements and strains that leave all of them intact."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -35,6 +35,10 @@ class Crystal:
 
     def __len__(self) -> int:
         return len(self.numbers)
+
+    def at(self, lattice: np.ndarray, positions: np.ndarray) -> "Crystal":
+        """This crystal after a move along its invariants."""
+        return replace(self, lattice=lattice, positions=positions)
 
     @cached_property
     def representatives(self) -> np.ndarray:

@@ -11,12 +11,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import zip_longest
 
 import numpy as np
 import torch
 from chgnet.model.model import CHGNet
 from torch import Tensor
-from torch.nn.functional import layer_norm, linear, silu
+from torch.nn.functional import linear, silu
 
 from wyk.quotient import ANGLE_CUTOFF, CUTOFF, Orbits
 
@@ -151,50 +152,64 @@ def _node_energies(
     vectors, nodes, ends, times, undirected, first, angle, angle_bonds, angle_node, angle_times
 ) -> Tensor:
     """(nodes,) Energy of an atom of each orbit, eV; the arguments are those of `Orbits`, within the cutoffs."""
-    net = chgnet()
+    net, gates = chgnet(), _gates()
     near, far = net.bond_basis_expansion.rbf_expansion_bg, net.bond_basis_expansion.rbf_expansion_ag
-    length = vectors[first].norm(dim=1)  # (u,)
-    basis = far(length)
+    length = vectors.norm(dim=1)  # (e,)
+    basis = far(length.index_select(0, first))
     bond = net.bond_embedding(basis)  # (u, 64)
-    weight = net.bond_weights_ag(basis)[undirected] * times[:, None]  # (d, 64)
+    weight = net.bond_weights_ag(basis).index_select(0, undirected) * times[:, None]  # (d, 64)
     atom = net.atom_embedding(nodes.long() - 1)  # (nodes, 64)
+    centre, neighbour = ends.unbind(1)
+    one, two = angle_bonds.unbind(1)
     if len(angle):
         # Both point away from the atom in the middle; CHGNet's own point to it, at the same angle.
-        one, two = (vectors[i] / vectors[i].norm(dim=1, keepdim=True) for i in angle.unbind(1))
-        theta = net.angle_embedding(net.angle_basis_expansion(one, two))  # (a, 64)
-        close = net.bond_weights_bg(near(length))
-        fade = close[angle_bonds[:, 0]] * close[angle_bonds[:, 1]] * angle_times[:, None]
-    for layer in range(4):
-        conv = net.atom_conv_layers[layer]
-        message = _gated(conv.twoBody_atom, (atom, ends[:, 0]), (bond, undirected), (atom, ends[:, 1]))
-        atom = atom + conv.mlp_out(torch.zeros_like(atom).index_add(0, ends[:, 0], message * weight))
-        if layer == 3 or not len(angle):
-            continue
-        conv = net.bond_conv_layers[layer]
-        sides = (bond, angle_bonds[:, 0]), (bond, angle_bonds[:, 1])
-        message = _gated(conv.twoBody_bond, *sides, (theta, None), (atom, angle_node))
-        new = torch.zeros_like(bond).index_add(0, angle_bonds[:, 0], message * fade)
-        bond = bond + conv.mlp_out(new)
-        if layer < 2:  # no angle is used after the last
-            conv = net.angle_layers[layer]
-            sides = (bond, angle_bonds[:, 0]), (bond, angle_bonds[:, 1])
-            theta = theta + _gated(conv.twoBody_bond, *sides, (theta, None), (atom, angle_node))
+        direction = vectors / length[:, None]
+        sides = [direction.index_select(0, side) for side in angle.unbind(1)]
+        theta = net.angle_embedding(net.angle_basis_expansion(*sides))  # (a, 64)
+        close = net.bond_weights_bg(near(length.index_select(0, first)))
+        fade = close.index_select(0, one) * close.index_select(0, two) * angle_times[:, None]
+    for layer, (atom_gate, bond_gate, angle_gate) in enumerate(gates):
+        message = atom_gate((atom, centre), (bond, undirected), (atom, neighbour)) * weight
+        total = torch.zeros_like(atom).index_add(0, centre, message)
+        atom = atom + net.atom_conv_layers[layer].mlp_out(total)
+        if bond_gate and len(angle):
+            message = bond_gate((bond, one), (bond, two), (theta, None), (atom, angle_node)) * fade
+            total = torch.zeros_like(bond).index_add(0, one, message)
+            bond = bond + net.bond_conv_layers[layer].mlp_out(total)
+        if angle_gate and len(angle):
+            theta = theta + angle_gate((bond, one), (bond, two), (theta, None), (atom, angle_node))
     energy = net.mlp(net.readout_norm(atom))[:, 0]
     return energy + net.composition_model.fc.weight[0, nodes.long() - 1]
 
 
-def _gated(layer, *terms: tuple[Tensor, Tensor | None]) -> Tensor:
+@cache
+def _gates() -> list[tuple]:
+    """The gated layers of each of the four interaction blocks; the last bond and angle layers have no use."""
+    net = chgnet()
+    atom = [_Gate(conv.twoBody_atom) for conv in net.atom_conv_layers]
+    bond = [_Gate(conv.twoBody_bond) for conv in net.bond_conv_layers]
+    angle = [_Gate(conv.twoBody_bond) for conv in net.angle_layers[:-1]]
+    return list(zip_longest(atom, bond, angle))
+
+
+class _Gate:
     """CHGNet's GatedMLP on concatenated terms, each of them (features, which row of them each row takes)."""
-    core, gate = layer.mlp_core.layers, layer.mlp_gate.layers
-    linears = [module for module in core if hasattr(module, "weight")], [
-        module for module in gate if hasattr(module, "weight")
-    ]
-    weight = torch.cat([linears[0][0].weight, linears[1][0].weight])  # (128, 64 × terms)
-    total = torch.cat([linears[0][0].bias, linears[1][0].bias])
-    for (features, rows), part in zip(terms, weight.split(64, dim=1), strict=True):
-        term = linear(features, part)
-        total = total + (term if rows is None else term[rows])
-    halves = total.split(64, dim=1)
-    if len(linears[0]) == 2:
-        halves = [way[1](silu(half)) for way, half in zip(linears, halves, strict=True)]
-    return silu(layer.bn1(halves[0])) * torch.sigmoid(layer.bn2(halves[1]))
+
+    def __init__(self, layer):
+        core, gate = ([m for m in way.layers if hasattr(m, "weight")] for way in (layer.mlp_core, layer.mlp_gate))
+        self.weights = torch.cat([core[0].weight, gate[0].weight]).split(64, dim=1)  # (128, 64) per term
+        self.bias = torch.cat([core[0].bias, gate[0].bias])
+        self.hidden = list(zip(core[1:], gate[1:], strict=True))
+        self.norms = layer.bn1, layer.bn2
+
+    def __call__(self, *terms: tuple[Tensor, Tensor | None]) -> Tensor:
+        parts = [linear(features, weight) for (features, _), weight in zip(terms, self.weights, strict=True)]
+        total = self.bias
+        for part, (_, rows) in zip(parts, terms, strict=True):
+            total = total + (part if rows is None else part.index_select(0, rows))
+        for core, gate in self.hidden:
+            one, two = silu(total).split(64, dim=1)
+            core, gate = core(one), gate(two)
+        if not self.hidden:
+            core, gate = total.split(64, dim=1)
+        return silu(self.norms[0](core)) * torch.sigmoid(self.norms[1](gate))

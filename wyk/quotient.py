@@ -35,6 +35,7 @@ class Orbits:
         times: (d,) bonds of the orbit at one atom.
         undirected: (d,) the undirected orbit it is part of.
         first: (u,) for each of those, the bond that stands for it.
+        bonds: (u,) bonds of it in a primitive cell.
         angle: (a, 2) bonds that stand for each orbit of ordered angles.
         angle_bonds: (a, 2) undirected orbits of the two.
         angle_node: (a,) node in the middle.
@@ -52,6 +53,7 @@ class Orbits:
     times: np.ndarray
     undirected: np.ndarray
     first: np.ndarray
+    bonds: np.ndarray
     angle: np.ndarray
     angle_bonds: np.ndarray
     angle_node: np.ndarray
@@ -112,6 +114,7 @@ def orbits(crystal: Crystal) -> Orbits:
         times=times,
         undirected=undirected,
         first=bond[first_directed],
+        bonds=undirected_sizes,
         angle=angle,
         angle_bonds=angle_bonds,
         angle_node=angle_node,
