@@ -1,53 +1,37 @@
-"""CHGNet energies and symmetry-keeping relaxation (paper, §3.4 and Appendix E)."""
+"""CHGNet energies, and relaxation in Wyckoff parameters (paper, §3.4 and Appendix E)."""
 
-import contextlib
-import io
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
-import spglib
-import torch
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
-from ase.constraints import FixSymmetry
 from ase.filters import FrechetCellFilter
 from ase.optimize import BFGS
 from ase.stress import full_3x3_to_voigt_6_stress
-from chgnet.model.model import BatchedGraph, CHGNet
 from pymatgen.core import Structure
 
-from wyk.representation import from_structure
+from wyk import springs
+from wyk.coordinates import Coordinates
+from wyk.invariants import Crystal, crystal
+from wyk.potential import Prediction, predict
+from wyk.quotient import Orbits, orbits
+from wyk.representation import check_cell
 
 POTENTIAL = "CHGNet 0.3.0"  # trained on MP2020-corrected energies: no correction is added
 UNTRAINED = frozenset({"Po", "At", "Rn", "Fr", "Ra"})  # of the first 94, not in its training set
 FMAX = 0.1  # eV/Å, ASE's criterion over atoms and cell
-MAX_STEPS = 500
+MAX_CALLS = 60
+IN_FLIGHT = 4
 # Å³ per atom; diamond has 5.7, caesium 116. Outside, a cell has collapsed or blown up.
 VOLUMES = (3.0, 200.0)
-# Å. pyXtal places atoms exactly; a looser search could take a chance likeness for symmetry.
-SYMPREC = 1e-3
-# Said on every call, of every start far from its minimum:
-warnings.filterwarnings("ignore", "Converting a tensor", module="chgnet")
-warnings.filterwarnings("ignore", "FixSymmetry adjust_cell may be ill behaved")
-warnings.filterwarnings("ignore", "logm result may be inaccurate")
-
+FIRST, LONGEST = 0.25, 0.5  # Å per √atom: trust radii
+PAIRS = 30
 
 @dataclass(frozen=True)
 class Relaxed:
-    """What became of one crystal.
-
-    Attributes:
-        structure: relaxed primitive cell; None when there is none to speak of.
-        energy_per_atom: eV; NaN without a structure.
-        calls: evaluations of the potential; 0 without a structure.
-        converged: largest force below FMAX.
-        reason: why there is no structure, None when there is one.
-    """
-
     structure: Structure | None
     energy_per_atom: float
     calls: int
@@ -55,117 +39,135 @@ class Relaxed:
     reason: str | None
 
 
-class Potential(Calculator):
-    """CHGNet as an ASE calculator: energy, forces and stress from one backward pass.
+Ask = tuple[Orbits, np.ndarray, np.ndarray]
 
-    CHGNet's own calculator differentiates twice with `create_graph=True`, which only training needs.
-    """
 
-    implemented_properties = ("energy", "free_energy", "forces", "stress")
+def relax(structure: Structure, max_calls: int = MAX_CALLS) -> Relaxed:
+    return relax_all([structure], max_calls)[0]
 
-    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
-        """ASE's hook: energy in eV, forces in eV/Å, stress in eV/Å³ (Voigt).
 
-        Raises:
-            ValueError: for a volume per atom outside VOLUMES, atoms without a neighbour within CHGNet's 6 Å,
-                and energies or forces that are not finite.
-        """
-        super().calculate(atoms, properties, system_changes)
-        volume = atoms.get_volume() / len(atoms)
-        # Before the neighbour list of a collapsed cell fills the memory:
+def relax_all(structures: Sequence[Structure], max_calls: int = MAX_CALLS, in_flight: int = IN_FLIGHT) -> list[Relaxed]:
+    results: dict[int, Relaxed] = {}
+    waiting = iter(enumerate(structures))
+    flying: dict[int, tuple[Generator, Ask]] = {}
+    while True:
+        while len(flying) < in_flight:
+            i, structure = next(waiting, (None, None))
+            if i is None:
+                break
+            descent = _descend(structure, max_calls)
+            try:
+                flying[i] = (descent, next(descent))
+            except StopIteration as end:
+                results[i] = end.value
+            except Exception as error:
+                results[i] = Relaxed(None, math.nan, 0, False, str(error) or type(error).__name__)
+        if not flying:
+            return [results[i] for i in range(len(structures))]
+        answers = predict([ask for _, ask in flying.values()])
+        for (i, (descent, _)), answer in zip(list(flying.items()), answers, strict=True):
+            try:
+                flying[i] = (descent, descent.throw(answer) if isinstance(answer, ValueError) else descent.send(answer))
+            except StopIteration as end:
+                results[i] = end.value
+                del flying[i]
+            except Exception as error:
+                results[i] = Relaxed(None, math.nan, 0, False, str(error) or type(error).__name__)
+                del flying[i]
+
+
+def _descend(structure: Structure, max_calls: int) -> Generator[Ask, Prediction, Relaxed]:
+    start = primitive(structure)
+    coordinates = Coordinates(start)
+    found = orbits(start)
+    q = springs.loosen(coordinates, found)
+    start = start.at(*coordinates.place(q))
+    coordinates = Coordinates(start)
+    found = orbits(start)
+    q = np.zeros(len(coordinates))
+    n = len(start)
+    radius = FIRST * n**0.5
+    lattice, positions = coordinates.place(q)
+    now = yield found, lattice, positions
+    calls = 1
+    gradient = coordinates.gradient(q, now)
+    pairs = []
+    while True:
+        converged = np.linalg.norm(coordinates.forces(now), axis=1).max() < FMAX
+        if converged or calls >= max_calls:
+            break
+        hessian = springs.stiffness(found, coordinates, lattice, positions)
+        for s, y in pairs[-PAIRS:]:
+            hessian = _update(hessian, s, y)
+        step, gain = _step(gradient, hessian, radius)
+        if np.linalg.norm(step) < 1e-6:
+            break
+        new_lattice, new_positions = coordinates.place(q + step)
+        volume = abs(np.linalg.det(new_lattice)) / n
         if not VOLUMES[0] < volume < VOLUMES[1]:
             raise ValueError(f"the cell has {volume:.3g} Å³ per atom, outside {VOLUMES}")
-        model = chgnet()
-        structure = Structure(atoms.cell[:], atoms.numbers, atoms.get_scaled_positions())
-        graph = model.graph_converter(structure)
-        batch = BatchedGraph.from_graphs(
-            [graph], model.bond_basis_expansion, model.angle_basis_expansion, compute_stress=True
-        )
-        per_atom = model._compute(batch)["e"] + model.composition_model([graph])
-        energy = per_atom.sum() * len(atoms)
-        (positions,), (strain,) = batch.atom_positions, batch.strains
-        gradient, virial = torch.autograd.grad(energy, [positions, strain])
-        stress = full_3x3_to_voigt_6_stress(virial.numpy() / atoms.get_volume())
-        self.results = {
-            "energy": energy.item(),
-            "free_energy": energy.item(),
-            "forces": -gradient.numpy().astype(float),
-            "stress": stress.astype(float),
-        }
-        if not all(np.isfinite(value).all() for value in self.results.values()):
-            raise ValueError("energy or forces are not finite")
+        if not found.cover(new_lattice, new_positions):
+            new_found = orbits(start.at(new_lattice, new_positions))
+        else:
+            new_found = found
+        new = yield new_found, new_lattice, new_positions
+        calls += 1
+        new_gradient = coordinates.gradient(q + step, new)
+        pairs.append((step, new_gradient - gradient))
+        ratio = (now.energy - new.energy) / max(gain, 1e-9)
+        length = np.linalg.norm(step)
+        if ratio < 0.25:
+            radius = 0.4 * length
+        elif ratio > 0.75 and length > 0.8 * radius:
+            radius = min(2 * radius, LONGEST * n**0.5)
+        if new.energy <= now.energy + 1e-5 * n:
+            q, now, gradient, found = q + step, new, new_gradient, new_found
+            lattice, positions = new_lattice, new_positions
+    relaxed = Structure(lattice, start.numbers, positions, coords_are_cartesian=True, to_unit_cell=True)
+    check_cell(relaxed.lattice.matrix, relaxed.frac_coords, start.numbers)
+    return Relaxed(relaxed, now.energy / n, calls, bool(converged), None)
 
 
-@cache
-def chgnet() -> CHGNet:
-    """The potential on one CPU thread, loaded once per process; isolated atoms are an error to it."""
-    torch.set_num_threads(1)
-    with contextlib.redirect_stdout(io.StringIO()):  # it greets on stdout
-        model = CHGNet.load(model_name="0.3.0", use_device="cpu", verbose=False)
-    model.graph_converter.set_isolated_atom_response("error")
-    return model.eval().requires_grad_(False)
+def _step(gradient, hessian, radius):
+    values, axes = np.linalg.eigh(hessian)
+    along = axes.T @ gradient
+    values = np.maximum(np.abs(values), 0.05)
+    shift = 0.0
+    step = -along / values
+    if np.linalg.norm(step) > radius:
+        low, high = 0.0, np.linalg.norm(along) / radius
+        for _ in range(50):
+            shift = (low + high) / 2
+            step = -along / (values + shift)
+            low, high = (shift, high) if np.linalg.norm(step) > radius else (low, shift)
+    gain = -(along @ step + step @ (values * step) / 2)
+    return axes @ step, gain
+
+
+def _update(hessian, s, y):
+    """BFGS, or SR1"""
+    hs = hessian @ s
+    sy, shs = s @ y, s @ hs
+    if sy > 0.05 * shs:
+        return hessian + np.outer(y, y) / sy - np.outer(hs, hs) / shs
+    r = y - hs
+    rs = r @ s
+    # PSB-like
+    return hessian + (np.outer(r, s) + np.outer(s, r)) / (s @ s) - rs * np.outer(s, s) / (s @ s) ** 2
 
 
 def energy_per_atom(structure: Structure) -> float:
-    """CHGNet energy of a crystal as it stands, in eV/atom.
-
-    Raises:
-        ValueError: as `Potential.calculate` and `from_structure`, and for elements that CHGNet was not trained on.
-    """
-    atoms = _primitive(structure)
-    atoms.calc = Potential()
-    return atoms.get_potential_energy() / len(atoms)
+    start = primitive(structure)
+    (answer,) = predict([(orbits(start), start.lattice, start.positions)])
+    if isinstance(answer, ValueError):
+        raise answer
+    return answer.energy / len(start)
 
 
-def relax(structure: Structure, max_steps: int = MAX_STEPS) -> Relaxed:
-    """Relax positions and cell of a crystal in CHGNet, keeping its space group.
-
-    BFGS on the primitive cell; forces, stress and steps are projected on what the symmetry operations of the
-    start leave invariant, so a symmetry can be gained on the way but never lost. Whatever goes wrong ends in
-    `reason`, never in an exception.
-    """
-    try:
-        atoms = _primitive(structure)
-        atoms.calc = Potential()
-        atoms.set_constraint(FixSymmetry(atoms, symprec=SYMPREC))
-        optimizer = BFGS(FrechetCellFilter(atoms), logfile=None)
-        converged = bool(optimizer.run(fmax=FMAX, steps=max_steps))
-        energy = atoms.get_potential_energy() / len(atoms)
-        relaxed = Structure(atoms.cell[:], atoms.numbers, atoms.get_scaled_positions())
-        from_structure(relaxed)  # refuses atoms that fell on each other
-    except Exception as error:
-        return Relaxed(None, math.nan, 0, False, str(error) or type(error).__name__)
-    return Relaxed(relaxed, energy, optimizer.nsteps + 1, converged, None)
-
-
-def relax_all(structures: Sequence[Structure]) -> list[Relaxed]:
-    """`relax` of each."""
-    return [relax(structure) for structure in structures]
-
-
-def finish(structure: Structure, seed) -> Relaxed:
-    """Relaxation without symmetry, from atoms rattled by 0.05 Å; `reason` as for `relax`."""
-    try:
-        atoms = _primitive(structure)
-        atoms.rattle(0.05, rng=np.random.default_rng(seed))
-        atoms.calc = Potential()
-        optimizer = BFGS(FrechetCellFilter(atoms), logfile=None)
-        converged = bool(optimizer.run(fmax=FMAX, steps=MAX_STEPS))
-        energy = atoms.get_potential_energy() / len(atoms)
-        relaxed = Structure(atoms.cell[:], atoms.numbers, atoms.get_scaled_positions())
-    except Exception as error:
-        return Relaxed(None, math.nan, 0, False, str(error) or type(error).__name__)
-    return Relaxed(relaxed, energy, optimizer.nsteps + 1, converged, None)
-
-
-def _primitive(structure: Structure) -> Atoms:
-    """The primitive cell of an ordered crystal, symmetrised within SYMPREC."""
-    from_structure(
-        structure
-    )  # refuses overlaps, partial occupancy, and NaN, on which spglib crashes
+def primitive(structure: Structure) -> Crystal:
+    cell = structure.lattice.matrix, structure.frac_coords, np.array(structure.atomic_numbers)
+    check_cell(*cell)
     unknown = {e.symbol for e in structure.elements if e.Z > 94 or e.symbol in UNTRAINED}
     if unknown:
         raise ValueError(f"CHGNet does not know {', '.join(sorted(unknown))}")
-    cell = (structure.lattice.matrix, structure.frac_coords, structure.atomic_numbers)
-    lattice, fractional, numbers = spglib.standardize_cell(cell, to_primitive=True, symprec=SYMPREC)
-    return Atoms(numbers, cell=lattice, scaled_positions=fractional, pbc=True)
+    return crystal(*cell)

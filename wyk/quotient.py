@@ -1,0 +1,166 @@
+"""CHGNet's graph of a crystal, one node, bond and angle for each orbit of them under the space group.
+
+What the network computes on a bond depends on nothing that a symmetry operation changes, so all bonds of an orbit
+carry the same features. One stands for all, with a multiplicity wherever the full graph would add them up. Two bonds
+belong together if an operation takes one to the other, never because they are of equal length: a chance likeness of
+two lengths or angles is no symmetry, and their gradients differ.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from pymatgen.optimization.neighbors import find_points_in_spheres
+
+from wyk.invariants import Crystal
+
+CUTOFF = 6.0  # Å, bonds
+ANGLE_CUTOFF = 3.0  # Å, both bonds of an angle
+MARGIN = 1.1  # orbits are found this much further out, and serve until the crystal has moved so far
+
+
+@dataclass(frozen=True)
+class Orbits:
+    """The orbits of bonds and angles of a crystal, some beyond the cutoffs.
+
+    Orbits are those of directed bonds, from a representative atom to any other; an undirected one has one or two.
+
+    Attributes:
+        crystal: as it was when they were found.
+        nodes: (n_nodes,) atomic numbers, one for each orbit of atoms.
+        sizes: (n_nodes,) atoms in each.
+        centre, neighbour: (e,) atoms at the two ends of the bonds that stand for an orbit or occur in an angle.
+        cell: (e, 3) lattice vector to the cell of the neighbour.
+        bond: (d,) for each orbit of directed bonds, the bond that stands for it: an index up to e.
+        ends: (d, 2) its nodes.
+        times: (d,) bonds of the orbit at one atom.
+        undirected: (d,) the undirected orbit it is part of.
+        first: (u,) for each of those, the bond that stands for it.
+        bonds: (u,) bonds of it in a primitive cell.
+        angle: (a, 2) bonds that stand for each orbit of ordered angles.
+        angle_bonds: (a, 2) undirected orbits of the two.
+        angle_node: (a,) node in the middle.
+        angle_times: (a,) angles of the orbit at one undirected bond of the first kind.
+    """
+
+    crystal: Crystal
+    nodes: np.ndarray
+    sizes: np.ndarray
+    centre: np.ndarray
+    neighbour: np.ndarray
+    cell: np.ndarray
+    bond: np.ndarray
+    ends: np.ndarray
+    times: np.ndarray
+    undirected: np.ndarray
+    first: np.ndarray
+    bonds: np.ndarray
+    angle: np.ndarray
+    angle_bonds: np.ndarray
+    angle_node: np.ndarray
+    angle_times: np.ndarray
+
+    def vectors(self, lattice: np.ndarray, positions: np.ndarray) -> np.ndarray:
+        """(e, 3) The bonds in Å, from centre to neighbour, after the crystal has moved."""
+        return positions[self.neighbour] - positions[self.centre] + self.cell @ lattice
+
+    def cover(self, lattice: np.ndarray, positions: np.ndarray) -> bool:
+        """Whether all bonds and angles within the cutoffs are still among these.
+
+        A bond r has become r F + d, no shorter than σ(F) |r| - |d|, with σ the smallest singular value.
+        """
+        strain = np.linalg.solve(self.crystal.lattice, lattice)
+        moved = positions - self.crystal.positions @ strain
+        shrunk = np.linalg.svd(strain, compute_uv=False)[-1]
+        away = 2 * np.linalg.norm(moved - moved.mean(axis=0), axis=1).max()
+        return ANGLE_CUTOFF + away < shrunk * MARGIN * ANGLE_CUTOFF
+
+
+def orbits(crystal: Crystal) -> Orbits:
+    """Find the orbits of bonds and angles."""
+    reach = MARGIN * CUTOFF
+    centre, neighbour, cell, length = _bonds(crystal, reach + 1e-4)
+    codes = _codes(crystal, centre, neighbour, cell)
+    back = _codes(crystal, neighbour, centre, -cell).min(axis=0)
+    names = codes.min(axis=0)
+    names, first, of_bond, times = np.unique(
+        names, return_index=True, return_inverse=True, return_counts=True
+    )
+    # Bonds just beyond the reach were listed, so that no orbit is torn by rounding:
+    near = length[first] <= reach
+    _, undirected = np.unique(np.minimum(names, back[first])[near], return_inverse=True)
+    kept = first[near]
+    new = np.cumsum(near) - 1
+    ends = crystal.orbits[np.column_stack([centre[kept], neighbour[kept]])]
+    times = times[near]
+    undirected_sizes = np.bincount(undirected, times * crystal.orbit_sizes[ends[:, 0]]) / 2
+    _, first_directed = np.unique(undirected, return_index=True)
+
+    angle, angle_times = _angles(crystal, centre, codes, length[first][of_bond])
+    angle_bonds = undirected[new[of_bond[angle]]]
+    angle_node = crystal.orbits[centre[angle[:, 0]]]
+    angle_times = angle_times * crystal.orbit_sizes[angle_node] / undirected_sizes[angle_bonds[:, 0]]
+
+    used, index = np.unique(np.concatenate([kept, angle.ravel()]), return_inverse=True)
+    bond, angle = index[: len(kept)], index[len(kept) :].reshape(-1, 2)
+    return Orbits(
+        crystal=crystal,
+        nodes=crystal.numbers[crystal.representatives],
+        sizes=crystal.orbit_sizes,
+        centre=centre[used],
+        neighbour=neighbour[used],
+        cell=cell[used],
+        bond=bond,
+        ends=ends,
+        times=times,
+        undirected=undirected,
+        first=bond[first_directed],
+        bonds=undirected_sizes,
+        angle=angle,
+        angle_bonds=angle_bonds,
+        angle_node=angle_node,
+        angle_times=angle_times,
+    )
+
+
+def _bonds(crystal: Crystal, reach: float) -> tuple[np.ndarray, ...]:
+    """All bonds of the representative atoms: centre, neighbour, cell, length."""
+    centre, neighbour, cell, length = find_points_in_spheres(
+        np.ascontiguousarray(crystal.positions),
+        np.ascontiguousarray(crystal.positions[crystal.representatives]),
+        r=reach,
+        pbc=np.ones(3, np.int64),
+        lattice=np.ascontiguousarray(crystal.lattice),
+        tol=1e-8,
+    )
+    centre = crystal.representatives[centre]
+    other = (centre != neighbour) | (length > 1e-8)
+    return centre[other], neighbour[other], np.rint(cell[other]).astype(int), length[other]
+
+
+def _codes(crystal: Crystal, centre, neighbour, cell) -> np.ndarray:
+    """(g, bonds) A number for the image of each bond under each operation; equal for equal bonds only."""
+    image = np.einsum("gab,eb->gea", crystal.rotations, cell)
+    image += crystal.shifts[:, neighbour] - crystal.shifts[:, centre]
+    code = crystal.images[:, centre] * len(crystal) + crystal.images[:, neighbour]
+    for axis in range(3):
+        code = code * 4096 + image[:, :, axis] + 2048
+    return code
+
+
+def _angles(crystal: Crystal, centre, codes, length) -> tuple[np.ndarray, np.ndarray]:
+    """Orbits of ordered pairs of short bonds at one atom: (a, 2) bonds that stand for each, (a,) pairs in it."""
+    short = np.flatnonzero(length < MARGIN * ANGLE_CUTOFF)
+    identity = codes[(crystal.rotations == np.eye(3)).all(axis=(1, 2)) ]
+    angles, times = [np.empty((0, 2), int)], [np.empty(0, int)]
+    for atom in crystal.representatives:
+        here = short[centre[short] == atom]
+        own = identity[0, here]
+        order = np.argsort(own)
+        stabiliser = codes[crystal.images[:, atom] == atom][:, here]
+        moved = order[np.searchsorted(own, stabiliser, sorter=order)]  # (s, k) permutations of the k bonds
+        pairs = (moved[:, :, None] * len(here) + moved[:, None]).min(axis=0)
+        pairs = pairs[~np.eye(len(here), dtype=bool)]  # no angle of a bond with itself
+        pairs, count = np.unique(pairs, return_counts=True)
+        angles.append(here[np.column_stack(np.divmod(pairs, len(here)))] if len(here) else angles[0])
+        times.append(count)
+    return np.concatenate(angles), np.concatenate(times)

@@ -1,0 +1,153 @@
+"""What real crystals tell before the potential is asked: distances, volumes, a start without clashes, stiffness.
+
+`python -m wyk.springs CRYSTALS...` rebuilds the shipped table.
+"""
+
+import gzip
+import json
+import sys
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+from ase.data import chemical_symbols
+
+from wyk.coordinates import Coordinates
+from wyk.paths import writing
+from wyk.quotient import Orbits, orbits
+
+TABLE = "springs.json.gz"
+QUANTILE = 0.1  # of the shortest distances between two elements, over crystals
+FEWEST = 5  # crystals that hold two elements, for a distance of their own; else the sum of two radii
+CONTACT = 0.95  # soft spheres touch at this part of the pair's distance
+VOLUME = 1.0  # stiffness of the volume against that of contacts
+ITERATIONS = 60
+STIFFNESS, DECAY, FLOOR = 4.0, 6.0, 0.3  # eV/Å², exponent, eV/Å²
+
+
+@cache
+def _table() -> tuple[np.ndarray, np.ndarray]:
+    """(119, 119) distances in Å and (119,) volumes in Å³ by atomic number."""
+    table = json.loads(gzip.decompress(files("wyk").joinpath(TABLE).read_bytes()))
+    radii = np.full(119, np.mean(list(table["radii"].values())))
+    volumes = np.full(119, np.mean(list(table["volumes"].values())))
+    for values, known in ((radii, table["radii"]), (volumes, table["volumes"])):
+        for symbol, value in known.items():
+            values[chemical_symbols.index(symbol)] = value
+    distances = np.maximum(radii[:, None] + radii, 1.0)
+    for pair, value in table["distances"].items():
+        i, j = map(chemical_symbols.index, pair.split("-"))
+        distances[i, j] = distances[j, i] = value
+    return distances, volumes
+
+
+def lengths(found: Orbits, coordinates: Coordinates, lattice, positions):
+    """Length of each orbit of bonds (u,), and its derivatives (u, m) by the coordinates."""
+    vectors = found.vectors(lattice, positions)[found.first]
+    length = np.linalg.norm(vectors, axis=1)
+    direction = vectors / length[:, None]
+    ends = found.centre[found.first], found.neighbour[found.first]
+    u = coordinates.displacements
+    moved = np.einsum("mea,ea->em", u[:, ends[1]] - u[:, ends[0]], direction)
+    strained = np.einsum("kab,ea,eb->ek", coordinates.strains / coordinates.scale, vectors, direction)
+    return length, np.concatenate([moved, strained], axis=1)
+
+
+def distances(found: Orbits) -> np.ndarray:
+    """(u,) How far apart the atoms of each orbit of bonds are in real crystals, Å."""
+    numbers = found.crystal.numbers
+    return _table()[0][numbers[found.centre[found.first]], numbers[found.neighbour[found.first]]]
+
+
+def loosen(coordinates: Coordinates, found: Orbits) -> np.ndarray:
+    """Coordinates at which atoms do not clash and the volume is usual, by Levenberg-Marquardt on soft spheres."""
+    crystal = coordinates.crystal
+    usual = _table()[1][crystal.numbers].sum()
+    stretch = np.concatenate(
+        [np.zeros(len(coordinates.displacements)), np.trace(coordinates.strains, axis1=1, axis2=2) / coordinates.scale]
+    )
+    q, damping, before = np.zeros(len(coordinates)), 0.1, np.inf
+    best, step = q, np.zeros_like(q)
+    for _ in range(ITERATIONS):
+        lattice, positions = coordinates.place(q)
+        if not found.cover(lattice, positions):
+            found = orbits(crystal.at(lattice, positions))
+        length, slope = lengths(found, coordinates, lattice, positions)
+        contact = CONTACT * distances(found)
+        touching = length < contact
+        weight = np.sqrt(found.bonds[touching]) / contact[touching]
+        rest = [weight * (contact - length)[touching], [np.sqrt(VOLUME * len(crystal)) * np.log(abs(np.linalg.det(lattice)) / usual)]]
+        residual = np.concatenate(rest)
+        jacobian = np.vstack([-weight[:, None] * slope[touching], np.sqrt(VOLUME * len(crystal)) * stretch])
+        now = residual @ residual
+        if now < before:
+            if before - now < 1e-4 * len(crystal):
+                return q
+            best, before, damping = q, now, damping / 3
+            gradient, hessian = jacobian.T @ residual, jacobian.T @ jacobian
+        else:
+            damping *= 4
+        step = -np.linalg.solve(hessian + damping * np.eye(len(q)) / 10, gradient)
+        step *= min(1, 0.5 * np.sqrt(len(crystal)) / max(np.linalg.norm(step), 1e-9))
+        q = best + step
+    return best
+
+
+def stiffness(found: Orbits, coordinates: Coordinates, lattice, positions) -> np.ndarray:
+    """(m, m) A guess of the second derivatives of the energy, eV/Å²: a spring on each bond."""
+    length, slope = lengths(found, coordinates, lattice, positions)
+    spring = STIFFNESS * (distances(found) / length) ** DECAY
+    hessian = (slope * (spring * found.bonds)[:, None]).T @ slope
+    return hessian + FLOOR * np.eye(len(coordinates))
+
+
+def build_table(structures) -> dict:
+    """Distances and volumes of real crystals, rounded.
+
+    Args:
+        structures: pymatgen structures.
+
+    Returns:
+        `volumes` and `radii` of elements, Å³ and Å, by least squares, and `distances` of pairs that stand together in
+        FEWEST crystals or more: the QUANTILE of their shortest distance.
+    """
+    shortest, counts, volumes = {}, [], []
+    for structure in structures:
+        numbers = np.array(structure.atomic_numbers)
+        centre, neighbour, _, length = structure.get_neighbor_list(6.0)
+        a, b = numbers[centre], numbers[neighbour]
+        for i, j in np.unique(np.column_stack([a, b])[a <= b], axis=0):
+            shortest.setdefault((i, j), []).append(length[(a == i) & (b == j)].min())
+        counts.append(np.bincount(numbers, minlength=119))
+        volumes.append(structure.volume)
+    shortest = {pair: np.quantile(d, QUANTILE) for pair, d in shortest.items() if len(d) >= FEWEST}
+    pairs = np.array(list(shortest))
+    both = np.eye(119)[pairs].sum(axis=1)
+    names = [chemical_symbols[i] for i in range(119)]
+    return {
+        "volumes": _elements(names, np.array(counts, float), np.array(volumes)),
+        "radii": _elements(names, both, np.array(list(shortest.values()))),
+        "distances": {f"{names[i]}-{names[j]}": round(d, 2) for (i, j), d in shortest.items()},
+    }
+
+
+def _elements(names, counts, totals) -> dict[str, float]:
+    """What each element contributes to totals that add up, by least squares of the relative error."""
+    values = np.linalg.lstsq(counts / totals[:, None], np.ones(len(totals)), rcond=1e-6)[0]
+    seen = counts.any(axis=0) & (values > 0)
+    return {name: round(float(value), 3) for name, value, s in zip(names, values, seen, strict=True) if s}
+
+
+def main() -> None:
+    """Rebuild the shipped table from crystals named on the command line."""
+    from wyk import datasets
+
+    crystals = [c for source in sys.argv[1:] for _, c in datasets.structures(source)[0]]
+    text = json.dumps(build_table(crystals), separators=(",", ":")).encode()
+    with writing(Path(str(files("wyk").joinpath(TABLE)))) as temporary:
+        temporary.write_bytes(gzip.compress(text, mtime=0))
+
+
+if __name__ == "__main__":
+    main()
