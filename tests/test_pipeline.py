@@ -14,7 +14,17 @@ from wyk.paths import ROOT
 
 pytestmark = pytest.mark.xdist_group("pipeline")
 
-STAGES = ("represent", "train", "sample", "likelihood", "structures", "evaluate", "sweep", "trials")
+STAGES = (
+    "represent",
+    "train",
+    "sample",
+    "likelihood",
+    "structures",
+    "evaluate",
+    "sweep",
+    "trials",
+    "recovery",
+)
 NOTEBOOKS = {
     "quickstart": "00_quickstart",
     "dataset": "01_dataset",
@@ -123,7 +133,11 @@ def test_quick_needs_no_data(stages):
 def test_third_party_rows_are_not_pushed_and_long_stages_persist(stages):
     for experiment in EXPERIMENTS:
         outs = {name: stages[f"{name}@{experiment}"].outs[0] for name in STAGES}
-        assert [name for name in STAGES if not outs[name].can_push] == ["represent", "likelihood"]
+        assert [name for name in STAGES if not outs[name].can_push] == [
+            "represent",
+            "likelihood",
+            "recovery",
+        ]
         assert [name for name in STAGES if outs[name].persist] == ["train", "structures"]
         assert [name for name in STAGES if not outs[name].use_cache] == [
             "evaluate",

@@ -291,6 +291,26 @@ def structures(
 
 
 @app.command()
+def recovery(
+    crystals: Annotated[str, typer.Argument(help=f"Real crystals: {SOURCES}.")],
+    n: Annotated[int, typer.Option("-n", min=1, help="How many of them, chosen at random.")],
+    out: Out,
+    draws: Annotated[int, typer.Option(min=1, help="pyXtal draws of each.")] = 10,
+    seed: Seed = 0,
+    jobs: Jobs = CORES,
+) -> None:
+    """Whether random draws find real crystals again, from their representations alone (Parquet)."""
+    from wyk import paths
+    from wyk import recovery as recoveries
+
+    table = recoveries.recover(crystals, n, draws, seed, jobs)
+    with paths.writing(out) as temporary:
+        table.to_parquet(temporary, index=False)
+    share = recoveries.found(table)[:, -1].mean()
+    typer.echo(f"{out}: {share:.1%} of {len(table)} crystals found by {draws} draws")
+
+
+@app.command()
 def reference(
     crystals: Annotated[
         list[str],

@@ -129,6 +129,13 @@ class Structures(Section):
     time_limit: Positive  # s for all draws of a representation and their relaxation
 
 
+class Recovery(Section):
+    """Real crystals of the test set, looked for by random draws."""
+
+    n: Positive
+    draws: Positive  # of each
+
+
 class Trial(Section):
     """A training with some settings changed."""
 
@@ -157,6 +164,7 @@ class Experiment(Section):
     likelihood: Likelihood
     sweep: Sweep
     structures: Structures
+    recovery: Recovery
     trials: Trials
 
     def trial_settings(self) -> list[tuple[str, Trial, "Experiment"]]:

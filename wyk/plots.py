@@ -8,6 +8,7 @@ import seaborn as sns
 from ase.data import chemical_symbols, covalent_radii
 from ase.data.colors import jmol_colors
 from ase.visualize.plot import plot_atoms
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullLocator, PercentFormatter
@@ -172,11 +173,22 @@ def variants(counts: Sequence[int]) -> Figure:
 
 
 def crystal(structure: Structure) -> Figure:
-    """A picture of the conventional cell; atoms on its faces are drawn on every face they touch.
+    """A picture of the conventional cell, its formula, space group and edges above it.
 
     Args:
         structure: ordered, any cell.
     """
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(WIDTH, 2.8))
+        cell = draw_cell(axes, structure)
+        a, b, c = cell.lattice.abc
+        axes.set_title(f"{name(cell)}: a, b, c = {a:.2f}, {b:.2f}, {c:.2f} Å")
+        axes.legend(handles=balls(cell), loc="center left", bbox_to_anchor=(1, 0.5))
+    return closed(figure)
+
+
+def draw_cell(axes: Axes, structure: Structure) -> Structure:
+    """Draw the conventional cell, and return it; atoms on its faces are drawn on every face they touch."""
     cell = SpacegroupAnalyzer(structure, symprec=SYMPREC).get_conventional_standard_structure()
     atoms = AseAtomsAdaptor.get_atoms(cell, msonable=False)
     atoms.wrap(eps=1e-3)
@@ -184,32 +196,30 @@ def crystal(structure: Structure) -> Figure:
     inside = (atoms.cell.scaled_positions(block.positions) < 1 + 1e-3).all(axis=1)
     block = block[inside]
     block.cell = atoms.cell
-    elements = sorted(set(block.numbers))
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(figsize=(WIDTH, 2.8))
-        plot_atoms(
-            block, axes, radii=0.45 * covalent_radii[block.numbers], rotation="-80x,-15y,-5z"
+    plot_atoms(block, axes, radii=0.45 * covalent_radii[block.numbers], rotation="-80x,-15y,-5z")
+    axes.axis("off")
+    return cell
+
+
+def balls(structure: Structure) -> list[Line2D]:
+    """What a legend needs to tell the elements of a drawn cell."""
+    return [
+        Line2D(
+            [], [], marker="o", markersize=8, linestyle="",
+            color=jmol_colors[z], markeredgecolor="black", label=chemical_symbols[z],
         )
-        handles = [
-            Line2D([], [], marker="o", linestyle="", color=jmol_colors[z], markeredgecolor="black")
-            for z in elements
-        ]
-        axes.legend(
-            handles,
-            [chemical_symbols[z] for z in elements],
-            loc="center left",
-            bbox_to_anchor=(1, 0.5),
-            markerscale=1.3,
-        )
-        a, b, c = cell.lattice.abc
-        found = from_structure(cell)
-        symbol = space_group(found.space_group).symbol
-        # from the least electronegative element on, as chemists write it
-        parts = sorted(Composition(found.formula).items())
-        formula = "".join(f"{e.symbol}{n:g}" if n > 1 else e.symbol for e, n in parts)
-        axes.set_title(f"{formula}, {symbol}: a, b, c = {a:.2f}, {b:.2f}, {c:.2f} Å")
-        axes.axis("off")
-    return closed(figure)
+        for z in sorted(set(structure.atomic_numbers))
+    ]  # fmt: skip
+
+
+def name(structure: Structure) -> str:
+    """Formula and space group, such as "MgO, Fm-3m"."""
+    found = from_structure(structure)
+    symbol = space_group(found.space_group).symbol
+    # from the least electronegative element on, as chemists write it
+    parts = sorted(Composition(found.formula).items())
+    formula = "".join(f"{e.symbol}{n:g}" if n > 1 else e.symbol for e, n in parts)
+    return f"{formula}, {symbol}"
 
 
 def closed(figure: Figure) -> Figure:
