@@ -1,5 +1,7 @@
 """Figures of crystals: how they are made, whether real ones are found again, how stable new ones are."""
 
+from itertools import pairwise
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -12,6 +14,7 @@ from wyk.plots import DARK, LIGHT, MIDDLE, STYLE, WIDTH, balls, closed, draw_cel
 from wyk.recovery import FOUND, found
 from wyk.stability import STABLE
 from wyk.statistics import wilson
+from wyk.structures import read_cif
 
 FLOOR = 1e-3  # eV/atom: below it, curves of energy end
 SHOWN = (-0.4, 0.8)  # eV/atom above the hull that are drawn
@@ -79,7 +82,7 @@ def recovery_table(table: pd.DataFrame) -> pd.DataFrame:
     free = table["free_numbers"].to_numpy()
     edges = [0, *TIERS, np.inf]
     groups = {"all": free > 0}
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in pairwise(edges):
         label = f"{low + 1} to {high}" if np.isfinite(high) else f"{low + 1} and more"
         groups[label] = (free > low) & (free <= high)
     rows = []
@@ -179,7 +182,7 @@ def gallery(crystals: pd.DataFrame) -> Figure:
         for axes in panels.flat:
             axes.axis("off")
         for axes, row in zip(panels.flat, crystals.itertuples(), strict=False):
-            cell = draw_cell(axes, Structure.from_str(row.cif, fmt="cif"))
+            cell = draw_cell(axes, read_cif(row.cif))
             axes.set_title(f"{name(cell)}\n{row.e_above_hull:+.3f} eV/atom".replace("-0", "−0"))
             axes.legend(
                 handles=balls(cell), loc="upper center", bbox_to_anchor=(0.5, 0.02), ncols=3,
