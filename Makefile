@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # Two processes on two cores; more threads inside each would only wait for one another.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: env data repro test lint lab bench bench-peer lock clean
+.PHONY: env data repro test test-browser lint lab bench bench-peer lock clean
 
 env: $(READY)
 
@@ -35,6 +35,10 @@ lint: env
 
 test: lint
 	python -m pytest -n 2 --dist loadgroup
+
+# Every notebook in JupyterLab, run in headless Chromium, after make repro; screenshots in runs/browser/
+test-browser: env
+	python -m pytest -m browser --durations=0 --durations-min=1 tests/test_browser.py
 
 lab: env
 	jupyter lab notebooks
