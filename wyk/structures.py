@@ -19,7 +19,7 @@ from pymatgen.core import Structure
 from pymatgen.io.cif import CifWriter
 from tqdm import tqdm
 
-from wyk import cluster, drawing, pool, relaxation
+from wyk import drawing, pool, relaxation
 from wyk.paths import writing
 from wyk.representation import (
     ANGLE_TOLERANCE,
@@ -154,6 +154,8 @@ def build(
     out.mkdir(parents=True, exist_ok=True)
     tasks = _tasks(from_table(frame), draws, finish, seed, time_limit)
     if scheduler:
+        from wyk import cluster  # takes a second to import
+
         run = partial(cluster.as_done, scheduler=scheduler, time_limit=time_limit)
     else:
         run = partial(pool.as_done, jobs=jobs, time_limit=time_limit, memory=pool.share(jobs))
