@@ -213,6 +213,12 @@ def test_what_was_done_with_other_settings_is_not_taken_over(tmp_path):
     assert path.read_text().splitlines()[1:] == ['{"key": "new"}']
 
 
+def test_the_code_that_makes_a_crystal_is_known():
+    names = {path.rpartition("/")[2] for path in structures._sources()}
+    assert names >= {"structures.py", "drawing.py", "relaxation.py", "representation.py"}
+    assert not {"stability.py", "cli.py", "plots.py"} & names
+
+
 def test_what_takes_too_long_is_a_reason(tmp_path):
     rows = [VAST, CROWDED, INVALID]
     write_representations(tmp_path / "hopeless.parquet", to_table(rows))
