@@ -51,7 +51,7 @@ def test_every_number_has_its_interval(table):
 def test_the_numbers_are_those_of_the_other_commands(table, model, frames):
     test, known = frames
     samples = sample(model, N, seed=3)
-    raw = metrics.evaluate(samples, test, known, known)["raw"]
+    raw = metrics.raw(samples, test, known, known)
     for quantity in ("uniqueness", "novelty", "charge_neutrality_smact14"):
         assert values(table, "masked", quantity)[1.0] == raw[quantity]["value"]
     own = divergence.divergence(likelihood(model, samples, ORDERS, 3))

@@ -13,6 +13,9 @@ from distributed import Client, WorkerPlugin, as_completed, get_worker
 
 from wyk import pool
 
+logging.getLogger("distributed.client").setLevel(
+    logging.CRITICAL
+)  # a lost scheduler is an error of ours
 CONNECT = 10  # seconds in which a scheduler must answer
 
 

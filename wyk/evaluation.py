@@ -74,7 +74,7 @@ def evaluate(
         result = {"raw": metrics.raw(generated, test, known, known, seed, len(unread))}
         table, structures, failed, origin = None, [], [], None
         if crystals is not None:
-            table, structures = _built(Path(crystals) / "crystals.parquet", hull and judge)
+            table, structures = _built(Path(crystals) / "crystals.parquet", judge)
             origin = "relaxed by wyk structures"
         elif not _is_bare(samples):
             table, structures, failed = _given(samples, judge, relax, jobs)
@@ -128,16 +128,15 @@ def _is_bare(source: str) -> bool:
     return Path(source).suffix == ".parquet" and not readers.holds_crystals(source)
 
 
-def _built(path: Path, judge: Hull | None) -> tuple[pd.DataFrame, list[Structure | None]]:
-    """The crystals table of `structures.build`, judged again if another hull is asked for, and its crystals."""
+def _built(path: Path, judge: Hull) -> tuple[pd.DataFrame, list[Structure | None]]:
+    """The crystals table of `structures.build`, judged by this hull, and its crystals."""
     table = read_representations(path)
-    if missing := {"cif", "energy_per_atom", *sun.JUDGED} - set(table):
+    if missing := {"cif", "energy_per_atom", *sun.RELAXED} - set(table):
         raise ValueError(
-            f"{path} has no column {', '.join(sorted(missing))}: not made by this version of `wyk structures`"
+            f"{path} has no column {', '.join(sorted(missing))}: not made by `wyk structures`"
         )
-    if judge:
-        formulas = [None if r.invalidity() else r.formula for r in from_table(table)]
-        table = table.assign(**judge.judge(formulas, table["energy_per_atom"]))
+    formulas = [None if r.invalidity() else r.formula for r in from_table(table)]
+    table = table.assign(**judge.judge(formulas, table["energy_per_atom"]))
     return table, [_parsed(cif) for cif in table["cif"]]
 
 

@@ -74,11 +74,12 @@ def _ask(symbols: list[str], key: str) -> list[dict]:
                 fields=["material_id", "structure", "energy_above_hull"],
             )
     except (MPRestError, RequestException, ValueError) as error:
-        raise ConnectionError(f"the Materials Project did not answer: {error}") from error
+        reason = " ".join(str(error).split())
+        raise ConnectionError(f"the Materials Project did not answer: {reason}") from error
     return [
         {
             "material_id": str(document["material_id"]),
-            "structure": json.dumps(document["structure"].as_dict()),
+            "structure": json.dumps(document["structure"]),
             "energy_above_hull": document["energy_above_hull"],
         }
         for document in documents

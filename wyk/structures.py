@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from inspect import ismodule
 from pathlib import Path
 from typing import TextIO
 from urllib.parse import quote
@@ -19,7 +20,7 @@ from pymatgen.core import Structure
 from pymatgen.io.cif import CifWriter
 from tqdm import tqdm
 
-from wyk import cluster, drawing, pool, relaxation
+from wyk import drawing, pool, relaxation
 from wyk.paths import writing
 from wyk.representation import (
     ANGLE_TOLERANCE,
@@ -154,6 +155,8 @@ def build(
     out.mkdir(parents=True, exist_ok=True)
     tasks = _tasks(from_table(frame), draws, finish, seed, time_limit)
     if scheduler:
+        from wyk import cluster  # takes a second to import
+
         run = partial(cluster.as_done, scheduler=scheduler, time_limit=time_limit)
     else:
         run = partial(pool.as_done, jobs=jobs, time_limit=time_limit, memory=pool.share(jobs))
@@ -187,14 +190,26 @@ def _tasks(
     time_limit: float,
 ) -> dict[str, tuple]:
     """The calls of `crystallise`, by a key that changes with whatever changes the result."""
-    modules = (__file__, drawing.__file__, relaxation.__file__)
-    code = b"".join(Path(module).read_bytes() for module in modules)
+    code = b"".join(Path(file).read_bytes() for file in _sources())
     tasks = {}
     for row, representation in enumerate(representations):
         arguments = (representation, drawing.number(representation, draws), [seed, row], finish)
         settings = repr((arguments, time_limit)).encode()
         tasks[hashlib.sha256(code + settings).hexdigest()] = arguments
     return tasks
+
+
+def _sources() -> list[str]:
+    """Files of all modules of wyk that `crystallise` runs through."""
+    found, todo = {__name__: __file__}, [drawing, relaxation]
+    while todo:
+        module = todo.pop()
+        found[module.__name__] = module.__file__
+        for value in vars(module).values():
+            name = value.__name__ if ismodule(value) else getattr(value, "__module__", None)
+            if str(name).startswith("wyk.") and name not in found:
+                todo.append(sys.modules[name])
+    return [found[name] for name in sorted(found)]
 
 
 @contextmanager

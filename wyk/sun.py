@@ -16,7 +16,6 @@ from wyk.representation import WyckoffRepresentation, from_structure
 from wyk.stability import STABLE
 from wyk.statistics import rate
 
-JUDGED = ("e_above_hull", "hull_covered", "implausible")  # columns of `Hull.judge`
 RELAXED = ("converged", "symmetry_kept")  # columns that only relaxed crystals have
 
 
