@@ -51,7 +51,10 @@ def test_rates_by_hand(structures):
     kept = [row[2] for row in ROWS]
     crystals = table(converged=[True] * 6 + [False], symmetry_kept=kept)
     real = {"test": [SALT, PEROVSKITE], "floor": [IODIDE]}
-    block = sun.relaxed(crystals, structures, [CAESIUM], [crystal(CAESIUM)], **real)
+    block, judged = sun.relaxed(crystals, structures, [CAESIUM], [crystal(CAESIUM)], **real)
+    for column, entry in (("unique", "uniqueness"), ("novel", "novelty")):
+        assert judged[column].sum() == block[entry]["numerator"]
+    assert (judged["novel"] <= judged["unique"]).all()
     assert fractions(block) == {
         "formal_validity": (6, 7),
         "uniqueness": (5, 6),
@@ -74,7 +77,7 @@ def test_rates_by_hand(structures):
 
 
 def test_crystals_that_were_not_relaxed_say_nothing_of_it(structures):
-    block = sun.relaxed(table(), structures, [CAESIUM], None, [SALT], [IODIDE])
+    block, _ = sun.relaxed(table(), structures, [CAESIUM], None, [SALT], [IODIDE])
     assert not {"converged", "symmetry_kept", "ssun", "ssun_plausible"} & set(block)
     assert fractions(block)["sun"] == (3, 7)
 
@@ -84,7 +87,7 @@ def test_without_reference_structures_novelty_is_by_fingerprint(structures):
     stretched.apply_strain([0, 0, 0.08])
     assert from_structure(stretched).space_group == 123
     crystals = table().iloc[3:4]
-    block = sun.relaxed(crystals, [stretched], [CAESIUM], None, [SALT], [IODIDE])
+    block, _ = sun.relaxed(crystals, [stretched], [CAESIUM], None, [SALT], [IODIDE])
     assert block["novelty"]["value"] == 1
-    block = sun.relaxed(crystals, [stretched], [CAESIUM], [crystal(CAESIUM)], [SALT], [IODIDE])
+    block, _ = sun.relaxed(crystals, [stretched], [CAESIUM], [crystal(CAESIUM)], [SALT], [IODIDE])
     assert block["novelty"]["value"] == 0

@@ -348,6 +348,10 @@ def evaluate(
     relax: Annotated[
         bool, typer.Option("--relax", help="Relax samples that are crystals with CHGNet first.")
     ] = False,
+    judged: Annotated[
+        Path | None,
+        typer.Option(help="Parquet to write: each crystal, how stable, whether unique and novel."),
+    ] = None,
     seed: Seed = 0,
     jobs: Jobs = CORES,
 ) -> None:
@@ -369,6 +373,7 @@ def evaluate(
         hull=hull,
         likelihoods=likelihoods,
         relax=relax,
+        judged=judged,
         seed=seed,
         jobs=jobs,
     )

@@ -38,6 +38,7 @@ def evaluate(
     hull: str | Path | None = None,
     likelihoods: str | Path | None = None,
     relax: bool = False,
+    judged: str | Path | None = None,
     seed: int = 0,
     jobs: int = 1,
 ) -> dict:
@@ -57,6 +58,7 @@ def evaluate(
         hull: table of `energies.reference` to judge crystals by; the shipped one if None.
         likelihoods: folder of tables of `likelihood.likelihood`, one Parquet per set, named by it.
         relax: whether samples that are crystals are relaxed before they are judged.
+        judged: path of a Parquet of the crystals one by one: energy above the hull, unique, novel.
         seed: of bootstrap and floors.
         jobs: processes.
 
@@ -81,7 +83,7 @@ def evaluate(
             origin = "relaxed by wyk evaluate" if relax else "as given"
         by_structure = not any(map(_is_bare, training))
         if table is not None:
-            result["relaxed"] = sun.relaxed(
+            result["relaxed"], table = sun.relaxed(
                 table,
                 structures,
                 from_table(known),
@@ -90,6 +92,9 @@ def evaluate(
                 from_table(known),
                 seed,
             )
+            if judged:
+                with writing(judged) as other:
+                    table.to_parquet(other, index=False)
         if likelihoods:
             result["likelihood"] = divergence.summary(divergence.load(likelihoods), seed)
         if not training:
@@ -168,7 +173,8 @@ def _given(
     ]
     nothing = [None] * len(unread)
     values = [result.energy_per_atom for result in results] + [math.nan] * len(unread)
-    table = pd.DataFrame(judge.judge(formulas + nothing, values))
+    names = [material_id for material_id, _ in read] + [item.material_id for item in unread]
+    table = pd.DataFrame({"material_id": names} | judge.judge(formulas + nothing, values))
     if relax:
         table["converged"] = [result.converged for result in results] + [False] * len(unread)
         kept = [_group(a) == _group(b.structure) for a, b in zip(structures, results, strict=True)]

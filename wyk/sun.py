@@ -27,8 +27,8 @@ def relaxed(
     test: Sequence[WyckoffRepresentation],
     floor: Sequence[WyckoffRepresentation],
     seed: int = 0,
-) -> dict:
-    """The block `relaxed`: as `metrics.raw`, of crystals, and how stable they are.
+) -> tuple[dict, pd.DataFrame]:
+    """The block `relaxed`: as `metrics.raw`, of crystals, and how stable they are; and what each crystal counts as.
 
     A row without a crystal counts as neither valid nor stable. Rates from `converged` on are over all rows.
 
@@ -40,6 +40,9 @@ def relaxed(
             StructureMatcher's; without, it is by fingerprint.
         test, floor: see `metrics.raw`.
         seed: of bootstrap and floors.
+
+    Returns:
+        The block, and the crystals with columns `unique` and `novel` (and unique); False where there is no crystal.
     """
     found = [representation(structure) for structure in structures]
     rows = np.array([i for i, each in enumerate(found) if each is not None], int)
@@ -50,7 +53,7 @@ def relaxed(
     else:
         novel = novelty.novel([structures[i] for i in distinct], known_structures)
     new = distinct[novel]
-    is_new = np.isin(np.arange(len(crystals)), new)
+    is_unique, is_new = (np.isin(np.arange(len(crystals)), rows) for rows in (distinct, new))
     stable = crystals["e_above_hull"].to_numpy(float) < STABLE  # NaN is not
     plausible = ~crystals["implausible"].to_numpy(bool)
     entries = {
@@ -70,7 +73,7 @@ def relaxed(
         kept = crystals["symmetry_kept"].to_numpy(bool)
         entries["ssun"] = rate(stable & is_new & kept)
         entries["ssun_plausible"] = rate(stable & plausible & is_new & kept)
-    return entries
+    return entries, crystals.assign(unique=is_unique, novel=is_new)
 
 
 def representation(structure: Structure | None) -> WyckoffRepresentation | None:
