@@ -69,16 +69,13 @@ def test_the_check_sees_another_displacement_or_strain(number):
 
 
 def test_atoms_on_fixed_points_leave_only_the_volume():
-    lattice = 5.6 / 2 * (1 - np.eye(3))
-    coordinates = Coordinates(
-        primitive(lattice, np.array([[0, 0, 0], [0.5] * 3]), np.array([11, 17]))
-    )
+    salt = primitive(2.8 * (1 - np.eye(3)), np.array([[0, 0, 0], [0.5] * 3]), np.array([11, 17]))
+    coordinates = Coordinates(salt)
     assert len(coordinates) == 1
-    larger = coordinates.place(np.array([0.3]))
-    np.testing.assert_allclose(
-        larger.lattice / lattice.max(), (1 - np.eye(3)) * larger.lattice.max() / lattice.max()
-    )
-    assert larger.lattice.max() != lattice.max()
+    other = coordinates.place(np.array([0.3]))
+    ratio = (np.linalg.det(other.lattice) / np.linalg.det(salt.lattice)) ** (1 / 3)
+    assert abs(ratio - 1) > 0.03
+    np.testing.assert_allclose(other.lattice, ratio * salt.lattice, atol=1e-9)
 
 
 def test_a_centred_cell_becomes_primitive_and_imprecise_places_symmetric():

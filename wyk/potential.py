@@ -117,8 +117,8 @@ def _within(orbits: Orbits, vectors: np.ndarray) -> _Part:
     )
 
 
-def _energies(parts: list[tuple[np.ndarray, _Part]]) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Energies (crystals,) in eV, and for each crystal their gradient with respect to its bonds (e, 3)."""
+def _energies(parts: list[tuple[np.ndarray, _Part]]) -> tuple[list[float], list[np.ndarray]]:
+    """Energies of crystals in eV, and the gradient of each with respect to its bonds (e, 3)."""
 
     def joined(field: str, step: str | None = None) -> Tensor:
         """A field of all crystals, as indices into another, if there is a step."""
@@ -147,7 +147,7 @@ def _energies(parts: list[tuple[np.ndarray, _Part]]) -> tuple[np.ndarray, list[n
     counts = [size["nodes"] for size in sizes]
     energies = [part.double().sum().item() for part in energy.detach().split(counts)]
     gradients = gradient.split([size["edges"] for size in sizes])
-    return np.array(energies), [part.double().numpy() for part in gradients]
+    return energies, [part.double().numpy() for part in gradients]
 
 
 def _node_energies(

@@ -186,7 +186,8 @@ def _descend(crystal: Crystal, max_calls: int) -> Descent:
             radius = min(2 * radius, LONGEST * unit)
         if new.energy < now.energy + NOISE * len(crystal):
             q, now, slope, crystal = q + step, new, new_slope, moved
-    return Relaxed(_structure(crystal), now.energy / len(crystal), calls, bool(converged), None)
+    energy = now.energy / len(crystal)
+    return Relaxed(_structure(crystal), energy, calls, bool(converged), None)
 
 
 def _largest(forces: np.ndarray) -> float:

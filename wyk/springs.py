@@ -23,10 +23,10 @@ QUANTILE = 0.1  # of the shortest distances between two elements, over crystals
 FEWEST = (
     5  # crystals that hold two elements, for a distance of their own; else the sum of two radii
 )
-CONTACT = 0.95  # soft spheres touch at this part of the pair's distance
+CONTACT = 1.05  # soft spheres touch at this part of the distance
 VOLUME = 1.0  # stiffness of the volume against that of contacts
 ITERATIONS = 60
-STIFFNESS, DECAY, FLOOR = 4.0, 6.0, 0.3  # eV/Å², exponent, eV/Å²
+STIFFNESS, DECAY, FLOOR = 2.0, 6.0, 0.3  # eV/Å², exponent, eV/Å²
 
 
 @cache

@@ -37,12 +37,12 @@ def minimise(gradient: np.ndarray, hessian: np.ndarray, radius: float) -> tuple[
     values, axes = np.linalg.eigh(hessian)
     values = np.maximum(np.abs(values), SOFTEST)
     along = axes.T @ gradient
-    shift, most = 0.0, np.linalg.norm(along) / radius  # with this much added, no step is longer
     step = -along / values
     if np.linalg.norm(step) > radius:
-        low = 0.0
-        while most - low > 1e-3 * most:
-            shift = (low + most) / 2
-            step = -along / (values + shift)
-            low, most = (shift, most) if np.linalg.norm(step) > radius else (low, shift)
+        low, high = 0.0, np.linalg.norm(along) / radius  # with this much added, no step is longer
+        while high - low > 1e-3 * high:
+            middle = (low + high) / 2
+            inside = np.linalg.norm(along / (values + middle)) <= radius
+            low, high = (low, middle) if inside else (middle, high)
+        step = -along / (values + high)
     return axes @ step, -(along @ step + values @ step**2 / 2)
