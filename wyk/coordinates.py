@@ -1,5 +1,6 @@
 """The free numbers of a crystal: invariant displacements and strains, and how energy changes along them."""
 
+from dataclasses import replace
 
 import numpy as np
 from scipy.linalg import expm
@@ -28,13 +29,20 @@ class Coordinates:
 
     def _parts(self, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         moves, stretch = np.split(q, [len(self.displacements)])
-        return np.tensordot(moves, self.displacements, 1), np.tensordot(stretch / self.scale, self.strains, 1)
+        return np.tensordot(moves, self.displacements, 1), np.tensordot(
+            stretch / self.scale, self.strains, 1
+        )
 
-    def place(self, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Lattice (3, 3) and positions (n, 3) at q, Å."""
+    def place(self, q: np.ndarray) -> Crystal:
+        """The crystal at q."""
         moved, strain = self._parts(q)
         stretched = expm(strain)
-        return self.crystal.lattice @ stretched, (self.crystal.positions + moved) @ stretched
+        start = self.crystal
+        return replace(
+            start,
+            lattice=start.lattice @ stretched,
+            positions=(start.positions + moved) @ stretched,
+        )
 
     def gradient(self, q: np.ndarray, predicted: Prediction) -> np.ndarray:
         """(m + k,) Derivatives of the energy at q, eV/Å."""

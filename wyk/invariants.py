@@ -1,6 +1,6 @@
 """A crystal with its symmetry operations, and the displacements and strains that leave all of them intact."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -36,10 +36,6 @@ class Crystal:
     def __len__(self) -> int:
         return len(self.numbers)
 
-    def at(self, lattice: np.ndarray, positions: np.ndarray) -> "Crystal":
-        """This crystal after a move along its invariants."""
-        return replace(self, lattice=lattice, positions=positions)
-
     @cached_property
     def representatives(self) -> np.ndarray:
         """(orbits,) The first atom of each orbit."""
@@ -61,7 +57,7 @@ class Crystal:
         return np.linalg.inv(self.lattice) @ self.rotations.transpose(0, 2, 1) @ self.lattice
 
 
-def crystal(
+def primitive(
     lattice: np.ndarray, fractional: np.ndarray, numbers: np.ndarray, symprec: float = SYMPREC
 ) -> Crystal:
     """The primitive cell of a crystal, symmetrised.
@@ -98,6 +94,13 @@ def crystal(
     return Crystal(numbers, lattice, positions, rotations, images, shifts)
 
 
+def without_symmetry(crystal: Crystal) -> Crystal:
+    """The same cell with no operation but the identity."""
+    n = len(crystal)
+    nothing = np.eye(3, dtype=int)[None], np.arange(n)[None], np.zeros((1, n, 3), int)
+    return Crystal(crystal.numbers, crystal.lattice, crystal.positions, *nothing)
+
+
 def displacements(crystal: Crystal) -> np.ndarray:
     """Orthonormal basis of the displacements that every operation leaves as they are, but for uniform ones.
 
@@ -109,11 +112,15 @@ def displacements(crystal: Crystal) -> np.ndarray:
         stabiliser = rotations[crystal.images[:, atom] == atom]
         for direction in _fixed(stabiliser.mean(axis=0)):
             field = np.zeros((len(crystal), 3))
-            field[crystal.images[:, atom]] = direction @ rotations  # the same at any g that leads there
+            field[crystal.images[:, atom]] = (
+                direction @ rotations
+            )  # the same at any g that leads there
             found.append(field / np.linalg.norm(field))
     basis = np.array(found).reshape(-1, len(crystal), 3)
     uniform = basis.sum(axis=1) @ _fixed(rotations.mean(axis=0)).T  # (m, translations)
-    complement = np.linalg.svd(uniform)[0][:, uniform.shape[1] :] if uniform.size else np.eye(len(basis))
+    complement = (
+        np.linalg.svd(uniform)[0][:, uniform.shape[1] :] if uniform.size else np.eye(len(basis))
+    )
     return np.einsum("mk,mia->kia", complement, basis)
 
 

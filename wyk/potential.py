@@ -19,6 +19,7 @@ from chgnet.model.model import CHGNet
 from torch import Tensor
 from torch.nn.functional import linear, silu
 
+from wyk.invariants import Crystal
 from wyk.quotient import ANGLE_CUTOFF, CUTOFF, Orbits
 
 
@@ -47,20 +48,20 @@ def chgnet() -> CHGNet:
 
 
 def predict(
-    crystals: Sequence[tuple[Orbits, np.ndarray, np.ndarray]],
+    crystals: Sequence[tuple[Orbits, Crystal]],
 ) -> list[Prediction | ValueError]:
     """Evaluate several crystals at once.
 
     Args:
-        crystals: orbits that `cover` the crystal, lattice (3, 3) and positions (n, 3) in Å, of each.
+        crystals: of each the orbits, found before it moved so far that they do not `cover` it, and where it is.
 
     Returns:
         For each its prediction, or the error that stands against one: an atom without any neighbour within
         CHGNet's 6 Å, energies or gradients that are not finite.
     """
     parts, results = [], {}
-    for i, (orbits, lattice, positions) in enumerate(crystals):
-        vectors = orbits.vectors(lattice, positions)
+    for i, (orbits, crystal) in enumerate(crystals):
+        vectors = orbits.vectors(crystal)
         part = _within(orbits, vectors)
         if np.bincount(part.ends[:, 0], minlength=len(orbits.nodes)).min() == 0:
             results[i] = ValueError(f"an isolated atom: none other within {CUTOFF} Å")
@@ -69,8 +70,8 @@ def predict(
     if parts:
         energies, gradients = _energies([(vectors, part) for _, vectors, part in parts])
         for (i, vectors, _), energy, gradient in zip(parts, energies, gradients, strict=True):
-            orbits, _, positions = crystals[i]
-            on_atoms = np.zeros_like(positions)
+            orbits, crystal = crystals[i]
+            on_atoms = np.zeros_like(crystal.positions)
             np.add.at(on_atoms, orbits.neighbour, gradient)
             np.subtract.at(on_atoms, orbits.centre, gradient)
             if math.isfinite(energy) and np.isfinite(gradient).all():
@@ -116,8 +117,8 @@ def _within(orbits: Orbits, vectors: np.ndarray) -> _Part:
     )
 
 
-def _energies(parts: list[tuple[np.ndarray, _Part]]) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Energies (crystals,) in eV, and for each crystal their gradient with respect to its bonds (e, 3)."""
+def _energies(parts: list[tuple[np.ndarray, _Part]]) -> tuple[list[float], list[np.ndarray]]:
+    """Energies of crystals in eV, and the gradient of each with respect to its bonds (e, 3)."""
 
     def joined(field: str, step: str | None = None) -> Tensor:
         """A field of all crystals, as indices into another, if there is a step."""
@@ -128,7 +129,8 @@ def _energies(parts: list[tuple[np.ndarray, _Part]]) -> tuple[np.ndarray, list[n
         return torch.from_numpy(np.concatenate(arrays))
 
     sizes = [{"nodes": len(p.nodes), "bonds": len(p.first), "edges": len(v)} for v, p in parts]
-    vectors = torch.from_numpy(np.concatenate([v for v, _ in parts])).float().requires_grad_()
+    # Single precision comes after the geometry: near 180° a rounded cosine makes noise of 1e-4 eV/Å.
+    vectors = torch.from_numpy(np.concatenate([v for v, _ in parts])).requires_grad_()
     energy = _node_energies(
         vectors,
         nodes=joined("nodes"),
@@ -145,7 +147,7 @@ def _energies(parts: list[tuple[np.ndarray, _Part]]) -> tuple[np.ndarray, list[n
     counts = [size["nodes"] for size in sizes]
     energies = [part.double().sum().item() for part in energy.detach().split(counts)]
     gradients = gradient.split([size["edges"] for size in sizes])
-    return np.array(energies), [part.double().numpy() for part in gradients]
+    return energies, [part.double().numpy() for part in gradients]
 
 
 def _node_energies(
@@ -154,8 +156,10 @@ def _node_energies(
     """(nodes,) Energy of an atom of each orbit, eV; the arguments are those of `Orbits`, within the cutoffs."""
     net, gates = chgnet(), _gates()
     near, far = net.bond_basis_expansion.rbf_expansion_bg, net.bond_basis_expansion.rbf_expansion_ag
+    fourier = net.angle_basis_expansion.fourier_expansion
     length = vectors.norm(dim=1)  # (e,)
-    basis = far(length.index_select(0, first))
+    shortest = length.index_select(0, first)
+    basis = far(shortest).float()
     bond = net.bond_embedding(basis)  # (u, 64)
     weight = net.bond_weights_ag(basis).index_select(0, undirected) * times[:, None]  # (d, 64)
     atom = net.atom_embedding(nodes.long() - 1)  # (nodes, 64)
@@ -165,8 +169,11 @@ def _node_energies(
         # Both point away from the atom in the middle; CHGNet's own point to it, at the same angle.
         direction = vectors / length[:, None]
         sides = [direction.index_select(0, side) for side in angle.unbind(1)]
-        theta = net.angle_embedding(net.angle_basis_expansion(*sides))  # (a, 64)
-        close = net.bond_weights_bg(near(length.index_select(0, first)))
+        cosine = (sides[0] * sides[1]).sum(dim=1) * (
+            1 - 1e-6
+        )  # as CHGNet's own, for a finite slope
+        theta = net.angle_embedding(fourier(cosine.acos()).float())  # (a, 64)
+        close = net.bond_weights_bg(near(shortest).float())
         fade = close.index_select(0, one) * close.index_select(0, two) * angle_times[:, None]
     for layer, (atom_gate, bond_gate, angle_gate) in enumerate(gates):
         message = atom_gate((atom, centre), (bond, undirected), (atom, neighbour)) * weight
@@ -196,14 +203,22 @@ class _Gate:
     """CHGNet's GatedMLP on concatenated terms, each of them (features, which row of them each row takes)."""
 
     def __init__(self, layer):
-        core, gate = ([m for m in way.layers if hasattr(m, "weight")] for way in (layer.mlp_core, layer.mlp_gate))
-        self.weights = torch.cat([core[0].weight, gate[0].weight]).split(64, dim=1)  # (128, 64) per term
+        core, gate = (
+            [m for m in way.layers if hasattr(m, "weight")]
+            for way in (layer.mlp_core, layer.mlp_gate)
+        )
+        self.weights = torch.cat([core[0].weight, gate[0].weight]).split(
+            64, dim=1
+        )  # (128, 64) per term
         self.bias = torch.cat([core[0].bias, gate[0].bias])
         self.hidden = list(zip(core[1:], gate[1:], strict=True))
         self.norms = layer.bn1, layer.bn2
 
     def __call__(self, *terms: tuple[Tensor, Tensor | None]) -> Tensor:
-        parts = [linear(features, weight) for (features, _), weight in zip(terms, self.weights, strict=True)]
+        parts = [
+            linear(features, weight)
+            for (features, _), weight in zip(terms, self.weights, strict=True)
+        ]
         total = self.bias
         for part, (_, rows) in zip(parts, terms, strict=True):
             total = total + (part if rows is None else part.index_select(0, rows))

@@ -59,20 +59,21 @@ class Orbits:
     angle_node: np.ndarray
     angle_times: np.ndarray
 
-    def vectors(self, lattice: np.ndarray, positions: np.ndarray) -> np.ndarray:
-        """(e, 3) The bonds in Å, from centre to neighbour, after the crystal has moved."""
-        return positions[self.neighbour] - positions[self.centre] + self.cell @ lattice
+    def vectors(self, moved: Crystal) -> np.ndarray:
+        """(e, 3) The bonds in Å, from centre to neighbour, after the crystal has moved along its invariants."""
+        ends = moved.positions[self.neighbour] - moved.positions[self.centre]
+        return ends + self.cell @ moved.lattice
 
-    def cover(self, lattice: np.ndarray, positions: np.ndarray) -> bool:
-        """Whether all bonds and angles within the cutoffs are still among these.
+    def cover(self, moved: Crystal) -> bool:
+        """Whether all bonds and angles within the cutoffs are still among these, after the crystal has moved.
 
-        A bond r has become r F + d, no shorter than σ(F) |r| - |d|, with σ the smallest singular value.
+        A bond r has become r F + d, no shorter than σ |r| - |d|, with σ the smallest singular value of F.
         """
-        strain = np.linalg.solve(self.crystal.lattice, lattice)
-        moved = positions - self.crystal.positions @ strain
+        strain = np.linalg.solve(self.crystal.lattice, moved.lattice)
         shrunk = np.linalg.svd(strain, compute_uv=False)[-1]
-        away = 2 * np.linalg.norm(moved - moved.mean(axis=0), axis=1).max()
-        return ANGLE_CUTOFF + away < shrunk * MARGIN * ANGLE_CUTOFF
+        shifts = moved.positions - self.crystal.positions @ strain
+        apart = 2 * np.linalg.norm(shifts - shifts.mean(axis=0), axis=1).max()
+        return ANGLE_CUTOFF + apart < shrunk * MARGIN * ANGLE_CUTOFF
 
 
 def orbits(crystal: Crystal) -> Orbits:
@@ -98,7 +99,9 @@ def orbits(crystal: Crystal) -> Orbits:
     angle, angle_times = _angles(crystal, centre, codes, length[first][of_bond])
     angle_bonds = undirected[new[of_bond[angle]]]
     angle_node = crystal.orbits[centre[angle[:, 0]]]
-    angle_times = angle_times * crystal.orbit_sizes[angle_node] / undirected_sizes[angle_bonds[:, 0]]
+    angle_times = (
+        angle_times * crystal.orbit_sizes[angle_node] / undirected_sizes[angle_bonds[:, 0]]
+    )
 
     used, index = np.unique(np.concatenate([kept, angle.ravel()]), return_inverse=True)
     bond, angle = index[: len(kept)], index[len(kept) :].reshape(-1, 2)
@@ -150,17 +153,21 @@ def _codes(crystal: Crystal, centre, neighbour, cell) -> np.ndarray:
 def _angles(crystal: Crystal, centre, codes, length) -> tuple[np.ndarray, np.ndarray]:
     """Orbits of ordered pairs of short bonds at one atom: (a, 2) bonds that stand for each, (a,) pairs in it."""
     short = np.flatnonzero(length < MARGIN * ANGLE_CUTOFF)
-    identity = codes[(crystal.rotations == np.eye(3)).all(axis=(1, 2)) ]
+    identity = (crystal.rotations == np.eye(3)).all(axis=(1, 2)).argmax()
     angles, times = [np.empty((0, 2), int)], [np.empty(0, int)]
     for atom in crystal.representatives:
         here = short[centre[short] == atom]
-        own = identity[0, here]
+        own = codes[identity, here]
         order = np.argsort(own)
         stabiliser = codes[crystal.images[:, atom] == atom][:, here]
-        moved = order[np.searchsorted(own, stabiliser, sorter=order)]  # (s, k) permutations of the k bonds
+        moved = order[
+            np.searchsorted(own, stabiliser, sorter=order)
+        ]  # (s, k) permutations of the k bonds
         pairs = (moved[:, :, None] * len(here) + moved[:, None]).min(axis=0)
         pairs = pairs[~np.eye(len(here), dtype=bool)]  # no angle of a bond with itself
         pairs, count = np.unique(pairs, return_counts=True)
-        angles.append(here[np.column_stack(np.divmod(pairs, len(here)))] if len(here) else angles[0])
+        angles.append(
+            here[np.column_stack(np.divmod(pairs, len(here)))] if len(here) else angles[0]
+        )
         times.append(count)
     return np.concatenate(angles), np.concatenate(times)

@@ -1,37 +1,57 @@
-"""CHGNet energies, and relaxation in Wyckoff parameters (paper, §3.4 and Appendix E)."""
+"""CHGNet energies, and relaxation in Wyckoff parameters (paper, §3.4 and Appendix E).
+
+The variables are the free coordinates of the sites and the free lattice parameters, nothing else: a symmetry can be
+gained on the way but never lost. Several crystals are relaxed side by side, each by a generator that asks for
+energies and is sent them, so that the potential is evaluated for all of them at once.
+"""
 
 import math
-import warnings
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
-from ase import Atoms
-from ase.calculators.calculator import Calculator, all_changes
-from ase.filters import FrechetCellFilter
-from ase.optimize import BFGS
-from ase.stress import full_3x3_to_voigt_6_stress
 from pymatgen.core import Structure
 
-from wyk import springs
+from wyk import springs, trustregion
 from wyk.coordinates import Coordinates
-from wyk.invariants import Crystal, crystal
+from wyk.invariants import Crystal, primitive, without_symmetry
 from wyk.potential import Prediction, predict
 from wyk.quotient import Orbits, orbits
-from wyk.representation import check_cell
+from wyk.representation import ELEMENTS, check_cell
 
 POTENTIAL = "CHGNet 0.3.0"  # trained on MP2020-corrected energies: no correction is added
-UNTRAINED = frozenset({"Po", "At", "Rn", "Fr", "Ra"})  # of the first 94, not in its training set
+KNOWN = frozenset(ELEMENTS[:94]) - {"Po", "At", "Rn", "Fr", "Ra"}  # what it was trained on
 FMAX = 0.1  # eV/Å, ASE's criterion over atoms and cell
 MAX_CALLS = 60
-IN_FLIGHT = 4
+IN_FLIGHT = 8  # more gain nothing on a CPU
 # Å³ per atom; diamond has 5.7, caesium 116. Outside, a cell has collapsed or blown up.
 VOLUMES = (3.0, 200.0)
-FIRST, LONGEST = 0.25, 0.5  # Å per √atom: trust radii
-PAIRS = 30
+CLOSEST = (
+    0.5  # of a pair's usual distance in real crystals; nearer, atoms have fallen into each other
+)
+# Steps, in Å per √atom of all coordinates together:
+FIRST, LONGEST, SHORTEST = 0.25, 0.5, 1e-4
+PAIRS = 30  # how many past steps teach the curvature
+NOISE = 1e-5  # eV/atom; energies in single precision
+RATTLE = 0.05  # Å
+
+Question = tuple[Orbits, Crystal]
+Descent = Generator[Question, Prediction, "Relaxed"]
+
 
 @dataclass(frozen=True)
 class Relaxed:
+    """What became of one crystal.
+
+    Attributes:
+        structure: relaxed primitive cell; None when there is none to speak of.
+        energy_per_atom: eV; NaN without a structure.
+        calls: evaluations of the potential; 0 without a structure.
+        converged: forces on atoms and cell, as ASE's FrechetCellFilter has them, below FMAX.
+        reason: why there is no structure, None when there is one.
+    """
+
     structure: Structure | None
     energy_per_atom: float
     calls: int
@@ -39,135 +59,161 @@ class Relaxed:
     reason: str | None
 
 
-Ask = tuple[Orbits, np.ndarray, np.ndarray]
+def energy_per_atom(structure: Structure) -> float:
+    """CHGNet energy of a crystal as it stands, in eV/atom.
+
+    Raises:
+        ValueError: for elements that CHGNet was not trained on, overlapping atoms, volumes outside VOLUMES, atoms
+            without a neighbour within CHGNet's 6 Å, and whatever else `check_cell` refuses.
+    """
+    crystal = _crystal(structure)
+    _check(crystal)
+    (answer,) = predict([(orbits(crystal), crystal)])
+    if isinstance(answer, ValueError):
+        raise answer
+    return answer.energy / len(crystal)
 
 
 def relax(structure: Structure, max_calls: int = MAX_CALLS) -> Relaxed:
+    """Relax one crystal: see `relax_all`."""
     return relax_all([structure], max_calls)[0]
 
 
-def relax_all(structures: Sequence[Structure], max_calls: int = MAX_CALLS, in_flight: int = IN_FLIGHT) -> list[Relaxed]:
-    results: dict[int, Relaxed] = {}
-    waiting = iter(enumerate(structures))
-    flying: dict[int, tuple[Generator, Ask]] = {}
-    while True:
-        while len(flying) < in_flight:
-            i, structure = next(waiting, (None, None))
-            if i is None:
-                break
-            descent = _descend(structure, max_calls)
-            try:
-                flying[i] = (descent, next(descent))
-            except StopIteration as end:
-                results[i] = end.value
-            except Exception as error:
-                results[i] = Relaxed(None, math.nan, 0, False, str(error) or type(error).__name__)
-        if not flying:
-            return [results[i] for i in range(len(structures))]
-        answers = predict([ask for _, ask in flying.values()])
-        for (i, (descent, _)), answer in zip(list(flying.items()), answers, strict=True):
-            try:
-                flying[i] = (descent, descent.throw(answer) if isinstance(answer, ValueError) else descent.send(answer))
-            except StopIteration as end:
-                results[i] = end.value
-                del flying[i]
-            except Exception as error:
-                results[i] = Relaxed(None, math.nan, 0, False, str(error) or type(error).__name__)
-                del flying[i]
+def relax_all(
+    structures: Iterable[Structure], max_calls: int = MAX_CALLS, in_flight: int = IN_FLIGHT
+) -> list[Relaxed]:
+    """Relax positions and cells of crystals in CHGNet, keeping their space groups.
+
+    Whatever goes wrong with one ends in its `reason`, never in an exception, nor in another's result. Results do not
+    depend on what else is in flight but for rounding in single precision (some 1e-6 eV/atom, and rarely a call).
+
+    Args:
+        structures: any cells, such as pyXtal's draws; clashes of atoms and unusual volumes are undone first.
+        max_calls: of the potential for each; a crystal not converged by then is returned as it is.
+        in_flight: crystals evaluated together.
+    """
+    return _fly([_relaxation(structure, max_calls) for structure in structures], in_flight)
 
 
-def _descend(structure: Structure, max_calls: int) -> Generator[Ask, Prediction, Relaxed]:
-    start = primitive(structure)
-    coordinates = Coordinates(start)
-    found = orbits(start)
-    q = springs.loosen(coordinates, found)
-    start = start.at(*coordinates.place(q))
-    coordinates = Coordinates(start)
-    found = orbits(start)
+def finish(structure: Structure, seed: int, max_calls: int = 5 * MAX_CALLS) -> Relaxed:
+    """Relax a crystal once more, rattled and free of all symmetry: whether it stood on a saddle point."""
+    return _fly([_rattled(structure, seed, max_calls)], 1)[0]
+
+
+def _relaxation(structure: Structure, max_calls: int) -> Descent:
+    crystal = _crystal(structure)
+    return (yield from _descend(springs.loosen(crystal), max_calls))
+
+
+def _rattled(structure: Structure, seed: int, max_calls: int) -> Descent:
+    crystal = without_symmetry(_crystal(structure))
+    coordinates = Coordinates(crystal)
+    noise = np.random.default_rng(seed).normal(0, RATTLE, len(coordinates))
+    return (yield from _descend(coordinates.place(noise), max_calls))
+
+
+def _crystal(structure: Structure) -> Crystal:
+    """The primitive cell, of elements that CHGNet knows."""
+    if not structure.is_ordered:
+        raise ValueError("partial occupancy; ordered structures only")
+    names = {getattr(getattr(e, "element", e), "name", str(e)) for e in structure.elements}
+    if unknown := names - KNOWN:
+        raise ValueError(f"CHGNet does not know {', '.join(sorted(unknown))}")
+    numbers = np.array(structure.atomic_numbers)
+    check_cell(structure.lattice.matrix, structure.frac_coords, numbers)  # on NaN spglib crashes
+    return primitive(structure.lattice.matrix, structure.frac_coords, numbers)
+
+
+def _check(crystal: Crystal) -> None:
+    """Refuse cells that have collapsed or blown up."""
+    volume = abs(np.linalg.det(crystal.lattice)) / len(crystal)
+    if not VOLUMES[0] < volume < VOLUMES[1]:
+        raise ValueError(f"the cell has {volume:.3g} Å³ per atom, outside {VOLUMES}")
+
+
+def _fly(descents: Sequence[Descent], in_flight: int) -> list[Relaxed]:
+    """Run descents to their ends, so many of them at a time."""
+    results: dict[Descent, Relaxed] = {}
+    questions: dict[Descent, Question] = {}
+
+    def go_on(descent: Descent, answer: Prediction | ValueError | None) -> None:
+        try:
+            refused = isinstance(answer, ValueError)
+            questions[descent] = descent.throw(answer) if refused else descent.send(answer)
+        except StopIteration as end:
+            results[descent] = end.value
+        except Exception as error:  # of whatever kind: the row keeps its reason, the others go on
+            reason = str(error) or type(error).__name__
+            results[descent] = Relaxed(None, math.nan, 0, False, reason)
+
+    waiting = iter(descents)
+    while len(results) < len(descents):
+        for descent in islice(waiting, in_flight - len(questions)):
+            go_on(descent, None)
+        asked, questions = questions, {}
+        for descent, answer in zip(asked, predict(list(asked.values())), strict=True):
+            go_on(descent, answer)
+    return [results[descent] for descent in descents]
+
+
+def _descend(crystal: Crystal, max_calls: int) -> Descent:
+    """Lower the energy by quasi-Newton steps until the forces are below FMAX."""
+    coordinates = Coordinates(crystal)
+    unit = len(crystal) ** 0.5
+    found, radius, steps = orbits(crystal), FIRST * unit, []
     q = np.zeros(len(coordinates))
-    n = len(start)
-    radius = FIRST * n**0.5
-    lattice, positions = coordinates.place(q)
-    now = yield found, lattice, positions
-    calls = 1
-    gradient = coordinates.gradient(q, now)
-    pairs = []
-    while True:
-        converged = np.linalg.norm(coordinates.forces(now), axis=1).max() < FMAX
-        if converged or calls >= max_calls:
-            break
-        hessian = springs.stiffness(found, coordinates, lattice, positions)
-        for s, y in pairs[-PAIRS:]:
-            hessian = _update(hessian, s, y)
-        step, gain = _step(gradient, hessian, radius)
-        if np.linalg.norm(step) < 1e-6:
-            break
-        new_lattice, new_positions = coordinates.place(q + step)
-        volume = abs(np.linalg.det(new_lattice)) / n
-        if not VOLUMES[0] < volume < VOLUMES[1]:
-            raise ValueError(f"the cell has {volume:.3g} Å³ per atom, outside {VOLUMES}")
-        if not found.cover(new_lattice, new_positions):
-            new_found = orbits(start.at(new_lattice, new_positions))
-        else:
-            new_found = found
-        new = yield new_found, new_lattice, new_positions
-        calls += 1
-        new_gradient = coordinates.gradient(q + step, new)
-        pairs.append((step, new_gradient - gradient))
-        ratio = (now.energy - new.energy) / max(gain, 1e-9)
+    now = yield found, crystal
+    slope, calls = coordinates.gradient(q, now), 1
+    while not (converged := _largest(coordinates.forces(now)) < FMAX) and calls < max_calls:
+        hessian = springs.stiffness(coordinates, found, crystal)
+        for past in steps[-PAIRS:]:
+            hessian = trustregion.update(hessian, *past)
+        step, gain = trustregion.minimise(slope, hessian, radius)
         length = np.linalg.norm(step)
-        if ratio < 0.25:
+        if length < SHORTEST * unit:
+            break  # rounding leaves nothing to gain
+        moved = coordinates.place(q + step)
+        _check(moved)
+        if not found.cover(moved):
+            found = orbits(moved)
+        new = yield found, moved
+        new_slope = coordinates.gradient(q + step, new)
+        calls += 1
+        steps.append((step, new_slope - slope))
+        if (ratio := (now.energy - new.energy) / gain) < 0.25:
             radius = 0.4 * length
         elif ratio > 0.75 and length > 0.8 * radius:
-            radius = min(2 * radius, LONGEST * n**0.5)
-        if new.energy <= now.energy + 1e-5 * n:
-            q, now, gradient, found = q + step, new, new_gradient, new_found
-            lattice, positions = new_lattice, new_positions
-    relaxed = Structure(lattice, start.numbers, positions, coords_are_cartesian=True, to_unit_cell=True)
-    check_cell(relaxed.lattice.matrix, relaxed.frac_coords, start.numbers)
-    return Relaxed(relaxed, now.energy / n, calls, bool(converged), None)
+            radius = min(2 * radius, LONGEST * unit)
+        if new.energy < now.energy + NOISE * len(crystal):
+            q, now, slope, crystal = q + step, new, new_slope, moved
+    energy = now.energy / len(crystal)
+    return Relaxed(_structure(crystal), energy, calls, bool(converged), None)
 
 
-def _step(gradient, hessian, radius):
-    values, axes = np.linalg.eigh(hessian)
-    along = axes.T @ gradient
-    values = np.maximum(np.abs(values), 0.05)
-    shift = 0.0
-    step = -along / values
-    if np.linalg.norm(step) > radius:
-        low, high = 0.0, np.linalg.norm(along) / radius
-        for _ in range(50):
-            shift = (low + high) / 2
-            step = -along / (values + shift)
-            low, high = (shift, high) if np.linalg.norm(step) > radius else (low, shift)
-    gain = -(along @ step + step @ (values * step) / 2)
-    return axes @ step, gain
+def _largest(forces: np.ndarray) -> float:
+    return np.linalg.norm(forces, axis=1).max()
 
 
-def _update(hessian, s, y):
-    """BFGS, or SR1"""
-    hs = hessian @ s
-    sy, shs = s @ y, s @ hs
-    if sy > 0.05 * shs:
-        return hessian + np.outer(y, y) / sy - np.outer(hs, hs) / shs
-    r = y - hs
-    rs = r @ s
-    # PSB-like
-    return hessian + (np.outer(r, s) + np.outer(s, r)) / (s @ s) - rs * np.outer(s, s) / (s @ s) ** 2
+def _structure(crystal: Crystal) -> Structure:
+    """The crystal, if its atoms keep their distance.
 
-
-def energy_per_atom(structure: Structure) -> float:
-    start = primitive(structure)
-    (answer,) = predict([(orbits(start), start.lattice, start.positions)])
-    if isinstance(answer, ValueError):
-        raise answer
-    return answer.energy / len(start)
-
-
-def primitive(structure: Structure) -> Crystal:
-    cell = structure.lattice.matrix, structure.frac_coords, np.array(structure.atomic_numbers)
-    check_cell(*cell)
-    unknown = {e.symbol for e in structure.elements if e.Z > 94 or e.symbol in UNTRAINED}
-    if unknown:
-        raise ValueError(f"CHGNet does not know {', '.join(sorted(unknown))}")
-    return crystal(*cell)
+    Raises:
+        ValueError: if two of them are nearer than a part CLOSEST of what is usual.
+    """
+    found = orbits(crystal)
+    vectors, usual = found.vectors(crystal)[found.first], springs.usual_distances(found)
+    length = np.linalg.norm(vectors, axis=1)
+    worst = (length / usual).argmin()
+    if length[worst] < CLOSEST * usual[worst]:
+        ends = [crystal.numbers[end[found.first[worst]]] for end in (found.centre, found.neighbour)]
+        a, b = (ELEMENTS[number - 1] for number in ends)
+        raise ValueError(
+            f"collapsed: {a} and {b} {length[worst]:.2f} Å apart, usually {usual[worst]:.2f}"
+        )
+    return Structure(
+        crystal.lattice,
+        crystal.numbers,
+        crystal.positions,
+        to_unit_cell=True,
+        coords_are_cartesian=True,
+    )

@@ -14,16 +14,19 @@ import numpy as np
 from ase.data import chemical_symbols
 
 from wyk.coordinates import Coordinates
+from wyk.invariants import Crystal
 from wyk.paths import writing
 from wyk.quotient import Orbits, orbits
 
 TABLE = "springs.json.gz"
 QUANTILE = 0.1  # of the shortest distances between two elements, over crystals
-FEWEST = 5  # crystals that hold two elements, for a distance of their own; else the sum of two radii
-CONTACT = 0.95  # soft spheres touch at this part of the pair's distance
+FEWEST = (
+    5  # crystals that hold two elements, for a distance of their own; else the sum of two radii
+)
+CONTACT = 1.05  # soft spheres touch at this part of the distance
 VOLUME = 1.0  # stiffness of the volume against that of contacts
 ITERATIONS = 60
-STIFFNESS, DECAY, FLOOR = 4.0, 6.0, 0.3  # eV/Å², exponent, eV/Å²
+STIFFNESS, DECAY, FLOOR = 2.0, 6.0, 0.3  # eV/Å², exponent, eV/Å²
 
 
 @cache
@@ -42,64 +45,71 @@ def _table() -> tuple[np.ndarray, np.ndarray]:
     return distances, volumes
 
 
-def lengths(found: Orbits, coordinates: Coordinates, lattice, positions):
-    """Length of each orbit of bonds (u,), and its derivatives (u, m) by the coordinates."""
-    vectors = found.vectors(lattice, positions)[found.first]
-    length = np.linalg.norm(vectors, axis=1)
-    direction = vectors / length[:, None]
-    ends = found.centre[found.first], found.neighbour[found.first]
-    u = coordinates.displacements
-    moved = np.einsum("mea,ea->em", u[:, ends[1]] - u[:, ends[0]], direction)
-    strained = np.einsum("kab,ea,eb->ek", coordinates.strains / coordinates.scale, vectors, direction)
-    return length, np.concatenate([moved, strained], axis=1)
+def loosen(crystal: Crystal) -> Crystal:
+    """The crystal moved along its invariants until atoms do not clash and its volume is usual.
+
+    Least squares by Levenberg and Marquardt: each bond shorter than CONTACT counts by how much of it is missing, the
+    volume by the logarithm of its ratio to the sum of the elements' volumes.
+    """
+    coordinates, found, n = Coordinates(crystal), orbits(crystal), len(crystal)
+    usual = _table()[1][crystal.numbers].sum()
+    stretch = np.zeros(len(coordinates))
+    stretch[len(coordinates.displacements) :] = np.trace(coordinates.strains, axis1=1, axis2=2)
+    stretch *= np.sqrt(VOLUME * n) / coordinates.scale
+    q, moved, damping, least = np.zeros(len(coordinates)), crystal, 0.01, np.inf
+    for _ in range(ITERATIONS):
+        if not found.cover(moved):
+            found = orbits(moved)
+        length, slope = _lengths(coordinates, found, moved)
+        contact = CONTACT * usual_distances(found)
+        close = length < contact
+        weight = np.sqrt(found.bonds[close]) / contact[close]
+        too_large = np.sqrt(VOLUME * n) * np.log(abs(np.linalg.det(moved.lattice)) / usual)
+        residual = np.append(weight * (contact - length)[close], too_large)
+        badness = residual @ residual
+        if badness < least:
+            best = q, moved
+            if least - badness < 1e-4 * n:
+                break
+            jacobian = np.vstack([-weight[:, None] * slope[close], stretch])
+            gradient, hessian = jacobian.T @ residual, jacobian.T @ jacobian
+            least, damping = badness, damping / 3
+        else:
+            damping *= 4
+        step = -np.linalg.solve(hessian + damping * np.eye(len(q)), gradient)
+        step *= min(1, 0.5 * n**0.5 / max(np.linalg.norm(step), 1e-9))
+        q = best[0] + step
+        moved = coordinates.place(q)
+    return best[1]
 
 
-def distances(found: Orbits) -> np.ndarray:
-    """(u,) How far apart the atoms of each orbit of bonds are in real crystals, Å."""
+def stiffness(coordinates: Coordinates, found: Orbits, moved: Crystal) -> np.ndarray:
+    """(m, m) A guess of the second derivatives of the energy, eV/Å²: a spring on each bond."""
+    length, slope = _lengths(coordinates, found, moved)
+    spring = STIFFNESS * (usual_distances(found) / length) ** DECAY
+    return (slope * (spring * found.bonds)[:, None]).T @ slope + FLOOR * np.eye(len(coordinates))
+
+
+def usual_distances(found: Orbits) -> np.ndarray:
+    """(u,) How close the atoms of each orbit of bonds come in real crystals, Å."""
     numbers = found.crystal.numbers
     return _table()[0][numbers[found.centre[found.first]], numbers[found.neighbour[found.first]]]
 
 
-def loosen(coordinates: Coordinates, found: Orbits) -> np.ndarray:
-    """Coordinates at which atoms do not clash and the volume is usual, by Levenberg-Marquardt on soft spheres."""
-    crystal = coordinates.crystal
-    usual = _table()[1][crystal.numbers].sum()
-    stretch = np.concatenate(
-        [np.zeros(len(coordinates.displacements)), np.trace(coordinates.strains, axis1=1, axis2=2) / coordinates.scale]
+def _lengths(
+    coordinates: Coordinates, found: Orbits, moved: Crystal
+) -> tuple[np.ndarray, np.ndarray]:
+    """Length of each orbit of bonds (u,), and its derivatives (u, m) by the coordinates, Å and 1."""
+    vectors = found.vectors(moved)[found.first]
+    length = np.linalg.norm(vectors, axis=1)
+    direction = vectors / length[:, None]
+    u = coordinates.displacements
+    ends = u[:, found.neighbour[found.first]] - u[:, found.centre[found.first]]
+    shifted = np.einsum("mea,ea->em", ends, direction)
+    strained = np.einsum(
+        "kab,ea,eb->ek", coordinates.strains / coordinates.scale, vectors, direction
     )
-    q, damping, before = np.zeros(len(coordinates)), 0.1, np.inf
-    best, step = q, np.zeros_like(q)
-    for _ in range(ITERATIONS):
-        lattice, positions = coordinates.place(q)
-        if not found.cover(lattice, positions):
-            found = orbits(crystal.at(lattice, positions))
-        length, slope = lengths(found, coordinates, lattice, positions)
-        contact = CONTACT * distances(found)
-        touching = length < contact
-        weight = np.sqrt(found.bonds[touching]) / contact[touching]
-        rest = [weight * (contact - length)[touching], [np.sqrt(VOLUME * len(crystal)) * np.log(abs(np.linalg.det(lattice)) / usual)]]
-        residual = np.concatenate(rest)
-        jacobian = np.vstack([-weight[:, None] * slope[touching], np.sqrt(VOLUME * len(crystal)) * stretch])
-        now = residual @ residual
-        if now < before:
-            if before - now < 1e-4 * len(crystal):
-                return q
-            best, before, damping = q, now, damping / 3
-            gradient, hessian = jacobian.T @ residual, jacobian.T @ jacobian
-        else:
-            damping *= 4
-        step = -np.linalg.solve(hessian + damping * np.eye(len(q)) / 10, gradient)
-        step *= min(1, 0.5 * np.sqrt(len(crystal)) / max(np.linalg.norm(step), 1e-9))
-        q = best + step
-    return best
-
-
-def stiffness(found: Orbits, coordinates: Coordinates, lattice, positions) -> np.ndarray:
-    """(m, m) A guess of the second derivatives of the energy, eV/Å²: a spring on each bond."""
-    length, slope = lengths(found, coordinates, lattice, positions)
-    spring = STIFFNESS * (distances(found) / length) ** DECAY
-    hessian = (slope * (spring * found.bonds)[:, None]).T @ slope
-    return hessian + FLOOR * np.eye(len(coordinates))
+    return length, np.hstack([shifted, strained])
 
 
 def build_table(structures) -> dict:
@@ -136,7 +146,11 @@ def _elements(names, counts, totals) -> dict[str, float]:
     """What each element contributes to totals that add up, by least squares of the relative error."""
     values = np.linalg.lstsq(counts / totals[:, None], np.ones(len(totals)), rcond=1e-6)[0]
     seen = counts.any(axis=0) & (values > 0)
-    return {name: round(float(value), 3) for name, value, s in zip(names, values, seen, strict=True) if s}
+    return {
+        name: round(float(value), 3)
+        for name, value, s in zip(names, values, seen, strict=True)
+        if s
+    }
 
 
 def main() -> None:

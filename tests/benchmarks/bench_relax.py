@@ -1,0 +1,119 @@
+"""Relaxation of pyXtal draws, on one core, against stock `chgnet.model.StructOptimizer` from the same starts.
+
+The draws are of representations of MP-20 binary & ternary's official test split where `data/` has it, else of the
+embedded prototypes; the stock optimiser (FIRE, FrechetCellFilter, fmax 0.1) gets
+their primitive cells. Prints one JSON
+object, and writes it to `runs/benchmarks/relax.json`. About ten minutes.
+"""
+
+import os
+import random
+import time
+import warnings
+
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import numpy as np
+import torch
+from chgnet.model import StructOptimizer
+from publish import publish
+from pymatgen.core import Structure
+from tqdm import tqdm
+
+from wyk import datasets, paths
+from wyk.invariants import primitive
+from wyk.relaxation import FMAX, finish, relax_all
+from wyk.representation import WyckoffRepresentation, from_structure
+from wyk.spacegroups import space_group
+from wyk.structures import draw
+
+DRAWS, STOCK = 200, 100  # ours relaxes all, stock the first of them
+NEAR = 0.005  # eV/atom
+
+
+def starts(n: int) -> list[tuple[WyckoffRepresentation, Structure]]:
+    """Representations of crystals chosen at random, and a draw of each."""
+    source = "mp_20_biternary:test"
+    if not (paths.DATA / "mp_20_biternary" / "test.csv.gz").is_file():
+        source = "aflow"
+    crystals, _ = datasets.structures(source)
+    found = []
+    for i, (_, crystal) in enumerate(random.Random(0).sample(crystals, n)):
+        representation = from_structure(crystal)
+        found.append((representation, draw(representation, [0, i, 0])))
+    return found
+
+
+def timed(function, structures: list[Structure]) -> tuple[list, float]:
+    """Results, and processor time in s: what else runs on the machine counts for little."""
+    start = time.process_time()
+    return function(structures), time.process_time() - start
+
+
+def stock(optimizer: StructOptimizer, draw: Structure) -> tuple[float, int, Structure]:
+    """Energy in eV/atom, force calls and relaxed structure of a draw's primitive cell."""
+    cell = primitive(draw.lattice.matrix, draw.frac_coords, np.array(draw.atomic_numbers))
+    structure = Structure(cell.lattice, cell.numbers, cell.positions, coords_are_cartesian=True)
+    result = optimizer.relax(structure, fmax=FMAX, verbose=False)
+    energies = result["trajectory"].energies
+    return energies[-1] / len(structure), len(energies) - 1, result["final_structure"]
+
+
+def kept(representation: WyckoffRepresentation, structure: Structure | None) -> bool:
+    """Whether the group is found again at the paper's tolerance, or a supergroup.
+
+    A supergroup has more operations for each atom.
+    """
+    if structure is None:
+        return False
+    found = from_structure(structure)
+    if found.space_group == representation.space_group:
+        return True
+    after, before = (
+        space_group(r.space_group).positions[-1].multiplicity / r.n_atoms
+        for r in (found, representation)
+    )
+    return after > before
+
+
+def main() -> None:
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    rows = starts(DRAWS)
+    draws = [structure for _, structure in rows]
+    relax_all(draws[:1])  # loads the network
+    ours, time_all = timed(relax_all, draws)
+    _, time_same = timed(relax_all, draws[:STOCK])
+
+    optimizer = StructOptimizer(use_device="cpu")
+    theirs, time_stock = timed(
+        lambda cells: [stock(optimizer, c) for c in tqdm(cells)], draws[:STOCK]
+    )
+
+    excess = np.array([r.energy_per_atom - e for r, (e, _, _) in zip(ours, theirs, strict=False)])
+    whole = [r for r in ours[:STOCK] if r.structure]
+    fall = np.array([finish(r.structure, 0).energy_per_atom - r.energy_per_atom for r in whole])
+    pairs = [(rows[i][0], ours[i].structure) for i in range(DRAWS)]
+    stock_pairs = [(rows[i][0], theirs[i][2]) for i in range(STOCK)]
+    calls = [r.calls for r in ours]
+    result = {
+        "n": DRAWS,
+        "n_stock": STOCK,
+        "ms": round(1000 * time_all / DRAWS, 1),
+        "ms_stock": round(1000 * time_stock / STOCK, 1),
+        "ratio": round(time_stock / time_same, 1),
+        "calls": round(float(np.mean(calls)), 2),
+        "calls_median": float(np.median(calls)),
+        "calls_stock": round(float(np.mean([n for _, n, _ in theirs])), 2),
+        "converged": float(np.mean([r.converged for r in ours])),
+        "no_higher": float(np.mean(excess <= NEAR)),  # NaN, where we have no crystal, is higher
+        "lower": float(np.mean(excess < -NEAR)),
+        "kept": float(np.mean([kept(*pair) for pair in pairs])),
+        "kept_stock": float(np.mean([kept(*pair) for pair in stock_pairs])),
+        "finish_lowers": round(float(np.mean(fall < -NEAR)), 4),
+    }
+    publish("relax", result)
+
+
+if __name__ == "__main__":
+    main()
