@@ -16,11 +16,11 @@ from pymatgen.core import Lattice, Structure
 
 from wyk import relaxation, springs
 from wyk.coordinates import Coordinates
+from wyk.drawing import draw
 from wyk.potential import Prediction
 from wyk.quotient import orbits
 from wyk.representation import WyckoffRepresentation
 from wyk.stability import REFERENCE, TABLE
-from wyk.structures import draw
 
 ROCK_SALT = Structure.from_spacegroup(
     "Fm-3m", Lattice.cubic(5.2), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]

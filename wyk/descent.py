@@ -1,16 +1,11 @@
 """Two relaxers from the same starts: ours, and the one that CHGNet brings."""
 
-import math
-from collections.abc import Sequence
-
-import pandas as pd
 from ase.filters import FrechetCellFilter
 from chgnet.model import StructOptimizer
 from pymatgen.core import Structure
 
-from wyk import drawing, relaxation
+from wyk import relaxation
 from wyk.potential import chgnet
-from wyk.representation import WyckoffRepresentation
 
 STOCK_STEPS = 500
 

@@ -21,11 +21,11 @@ from pymatgen.core import Structure
 from tqdm import tqdm
 
 from wyk import datasets, paths
+from wyk.drawing import draw
 from wyk.invariants import primitive
 from wyk.relaxation import FMAX, finish, relax_all
 from wyk.representation import WyckoffRepresentation, from_structure
 from wyk.spacegroups import space_group
-from wyk.structures import draw
 
 DRAWS, STOCK = 200, 100  # ours relaxes all, stock the first of them
 NEAR = 0.005  # eV/atom
