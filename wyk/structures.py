@@ -7,7 +7,7 @@ import shutil
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from inspect import ismodule
 from pathlib import Path
@@ -179,14 +179,14 @@ def build(
         run = partial(pool.as_done, jobs=jobs, time_limit=time_limit, memory=pool.share(jobs))
     with _journal(out / DONE) as (file, done):
         missing = {key: arguments for key, arguments in tasks.items() if key not in done}
-        results = run(crystallise, missing) if missing else ()
-        bar = tqdm(
-            results, total=len(tasks), initial=len(tasks) - len(missing),
-            unit="crystal", disable=None, file=sys.stderr,
-        )  # fmt: skip
-        for key, result, reason in bar:
-            done[key] = result or {"reason": reason}
-            _append(file, {"key": key, **done[key]})
+        if missing:
+            begun = {"initial": len(tasks) - len(missing), "total": len(tasks)}
+            with closing(run(crystallise, missing)) as results:  # on any error the work stops
+                for key, result, reason in tqdm(
+                    results, unit="crystal", disable=None, file=sys.stderr, **begun
+                ):
+                    done[key] = result or {"reason": reason}
+                    _append(file, {"key": key, **done[key]})
         rows = [_row(done[key], arguments[1]) for key, arguments in tasks.items()]
         # with types that hold where all are null
         types = {"cif": "str", "reason": "str", "finish_gain": float}
