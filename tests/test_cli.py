@@ -32,6 +32,8 @@ COMMANDS = (
 LIKELIHOOD = ["likelihood", "nowhere.cif", "--model", "nowhere", "-o", "out.parquet"]
 SWEEP = ["sweep", "--model", "nowhere", "-n", "3", "--reference", "nowhere.cif"]
 SWEEP += ["--training", "nowhere.cif", "-o", "out.csv"]
+STRUCTURES = ["structures", "nowhere.parquet", "-o", "out"]
+EVALUATE = ["evaluate", "nowhere.cif", "--reference", "aflow:test", "-o", "out"]
 SAMPLE = ["sample", "--model", "nowhere", "-n", "3", "-o", "out.parquet"]
 
 
@@ -98,6 +100,11 @@ def test_help_does_not_load_torch():
             "--require, --complete",
         ),
         (["evaluate", "aflow:test", "-o", "x"], "--reference"),
+        ([*EVALUATE, "--relax", "--crystals", "x"], "leave out --crystals"),
+        ([*STRUCTURES, "--draws", "2,4"], "'2,4': write one number, or four"),
+        ([*STRUCTURES, "--draws", "0"], "'0': write one number"),
+        ([*STRUCTURES, "--draws", "1,2,x,3"], "write one number, or four"),
+        ([*STRUCTURES, "--time-limit", "0"], "--time-limit"),
         ([*LIKELIHOOD, "--temperature", "-1"], "--temperature"),
         ([*LIKELIHOOD, "--permutations", "0"], "--permutations"),
         ([*SWEEP, "--temperatures", "1,0"], "--temperatures"),
@@ -116,6 +123,7 @@ def test_lists():
     assert options.elements("Li, O,Fe") == ["Li", "O", "Fe"]
     assert options.system("Li-O-Fe") == ["Li", "O", "Fe"]
     assert options.groups("225, 227") == [225, 227]
+    assert (options.draws("3"), options.draws("2,4, 6,8")) == ([3], [2, 4, 6, 8])
     assert options.elements(None) is options.system(None) is options.groups(None) is None
 
 
@@ -126,9 +134,12 @@ def test_lists():
         (["train", "--experiment", "qick"], "no experiment 'qick'; there are quick"),
         (SAMPLE, "nowhere"),
         ([*SAMPLE, "--complete", "nowhere.cif"], "nowhere.cif"),
-        (["structures", "nowhere.parquet", "-o", "out"], "nowhere.parquet"),
+        (STRUCTURES, "nowhere.parquet"),
+        ([*STRUCTURES, "--hull", "no_table.csv"], "no_table.csv"),
+        ([*EVALUATE, "--hull", "no_table.csv"], "no_table.csv"),
+        (["reference", "mp:Li-Xx", "-o", "out.csv.gz"], "'Xx' is no chemical element"),
         (["reference", "nowhere.cif", "-o", "out.csv.gz"], "nowhere.cif"),
-        (["evaluate", "nowhere.cif", "--reference", "aflow:test", "-o", "out"], "nowhere.cif"),
+        (EVALUATE, "nowhere.cif"),
         (LIKELIHOOD, "nowhere"),
         ([*SWEEP, "--temperatures", "1"], "nowhere.cif"),
     ],

@@ -108,12 +108,12 @@ def test_a_scheduler_that_dies_is_an_error_and_nothing_is_lost(scheduler, worker
         command, cwd=tmp_path, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
     )
     done = tmp_path / "out" / structures.DONE
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 300
     while not (done.exists() and done.read_bytes().count(b"\n") >= 1):
         assert time.monotonic() < deadline
         time.sleep(0.02)
     scheduler[0].kill()
-    error = process.communicate(timeout=60)[1]
+    error = process.communicate(timeout=200)[1]
     assert process.returncode == 1
     assert error.splitlines()[-1] == f"wyk: the Dask scheduler at {scheduler[1]} is gone"
     assert "Traceback" not in error

@@ -18,3 +18,19 @@ def test_workers_survive_what_a_task_does():
     assert "exit code 3" in results["dies"][1]
     assert "ZeroDivisionError" in results["raises"][1]
     assert time.monotonic() - start < 50
+
+
+def test_a_process_that_another_killed_gets_a_second_try(tmp_path):
+    code = f"import os, pathlib; p = pathlib.Path({str(tmp_path / 'tried')!r})\n"
+    code += "if not p.exists():\n    p.touch()\n    os.kill(os.getpid(), 9)"
+    ((_, _, reason),) = pool.as_done(exec, {"once": (code,)}, jobs=1, time_limit=30)
+    assert reason is None
+    assert (tmp_path / "tried").exists()
+
+
+def test_a_task_that_wants_too_much_memory_fails_alone():
+    tasks = {"greedy": ("bytearray(2**31)",), "modest": ("bytearray(2**20)",)}
+    done = pool.as_done(exec, tasks, jobs=1, time_limit=30, memory=2**30)
+    reasons = {key: reason for key, _, reason in done}
+    assert reasons == {"greedy": "MemoryError", "modest": None}
+    assert pool.share(1) >= pool.share(2) >= 2**31

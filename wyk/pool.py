@@ -153,4 +153,4 @@ def outcome(
             return outcome(again(), time_limit)
         return None, f"its process died with exit code {error.exitcode}"
     except Exception as error:  # one bad crystal never stops the rest
-        return None, f"{type(error).__name__}: {error}"
+        return None, ": ".join(filter(None, (type(error).__name__, str(error))))

@@ -7,7 +7,7 @@ import shutil
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from inspect import ismodule
 from pathlib import Path
@@ -35,15 +35,29 @@ from wyk.representation import (
 from wyk.stability import Hull
 
 DRAWS = (2, 4, 6, 8)  # see `drawing.number`
+TOLERANCES = (SYMPREC, 0.03, 0.01, 0.001)  # Å
 GAIN = 0.005  # eV/atom by which a crystal without symmetry must be lower to be preferred
 DONE = "done.jsonl"  # what an unfinished run has done so far
 
 
 def symmetrised_cif(structure: Structure) -> str:
-    """A crystal as CIF text: its space group at the paper's tolerance, and one atom of each orbit."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return str(CifWriter(structure, symprec=SYMPREC, angle_tolerance=ANGLE_TOLERANCE))
+    """A crystal as CIF text: its space group at the paper's tolerance, and one atom of each orbit.
+
+    Close to a higher symmetry spglib can be of two minds at that tolerance, and atoms would come out double; then the
+    next of TOLERANCES is taken.
+
+    Raises:
+        ValueError: if the text is another crystal at all of them.
+    """
+    for symprec in TOLERANCES:
+        with warnings.catch_warnings(), suppress(ValueError):  # not even read: atoms on each other
+            warnings.simplefilter("ignore")
+            writer = CifWriter(structure, symprec=symprec, angle_tolerance=ANGLE_TOLERANCE)
+            found = read_cif(text := str(writer))
+            denser = found.density / structure.density
+            if found.reduced_formula == structure.reduced_formula and 0.9 < denser < 1.1:
+                return text
+    raise ValueError("no symmetrised CIF of it is the same crystal")
 
 
 def read_cif(text: str) -> Structure:
@@ -68,7 +82,7 @@ def crystallise(
 
     Returns:
         `energies` (eV/atom, None if it failed), `calls` of the potential and `draw_reasons` (why it failed, None
-        if it did not) of each draw. Then `reason` alone if no draw made a crystal; else `cif`, `energy_per_atom`,
+        if it did not) of each draw. Then `reason` alone if none made a crystal; else `cif`, `energy_per_atom`,
         `converged`, `finish_gain` (eV/atom, None if not asked for) and `space_group_found`, that of the CIF read
         again.
     """
@@ -94,7 +108,10 @@ def crystallise(
         freed = relaxation.finish(best.structure, [*seed, n])
         gain = None if freed.reason else best.energy_per_atom - freed.energy_per_atom
         best = freed if gain is not None and gain > GAIN else best
-    cif = symmetrised_cif(best.structure)
+    try:
+        cif = symmetrised_cif(best.structure)
+    except ValueError as error:
+        return row | {"reason": str(error)}
     return row | {
         "cif": cif,
         "energy_per_atom": best.energy_per_atom,
@@ -162,14 +179,14 @@ def build(
         run = partial(pool.as_done, jobs=jobs, time_limit=time_limit, memory=pool.share(jobs))
     with _journal(out / DONE) as (file, done):
         missing = {key: arguments for key, arguments in tasks.items() if key not in done}
-        results = run(crystallise, missing) if missing else ()
-        bar = tqdm(
-            results, total=len(tasks), initial=len(tasks) - len(missing),
-            unit="crystal", disable=None, file=sys.stderr,
-        )  # fmt: skip
-        for key, result, reason in bar:
-            done[key] = result or {"reason": reason}
-            _append(file, {"key": key, **done[key]})
+        if missing:
+            begun = {"initial": len(tasks) - len(missing), "total": len(tasks)}
+            with closing(run(crystallise, missing)) as results:  # on any error the work stops
+                for key, result, reason in tqdm(
+                    results, unit="crystal", disable=None, file=sys.stderr, **begun
+                ):
+                    done[key] = result or {"reason": reason}
+                    _append(file, {"key": key, **done[key]})
         rows = [_row(done[key], arguments[1]) for key, arguments in tasks.items()]
         # with types that hold where all are null
         types = {"cif": "str", "reason": "str", "finish_gain": float}
