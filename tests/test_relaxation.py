@@ -137,7 +137,6 @@ BAD = [
     (Structure(Lattice.cubic(3.3), ["D"], [[0, 0, 0]]), "CHGNet does not know D"),
     (Structure(Lattice.cubic(3.3), [{"Na": 0.5}], [[0, 0, 0]]), "partial occupancy"),
     (Structure(Lattice.cubic(4), ["Na", "Cl"], [[0, 0, 0], [math.nan, 0, 0]]), "NaN"),
-    (Structure(Lattice.cubic(4), ["Na", "Cl"], [[0, 0, 0], [0, 0, 0.01]]), "overlap"),
     (Structure(np.diag([4, 4, 1e-3]), ["Na"], [[0, 0, 0]]), "thin"),
 ]
 
@@ -156,12 +155,13 @@ def test_a_hopeless_crystal_is_a_reason_not_an_exception(structure, reason):
 @pytest.mark.parametrize(
     ("structure", "reason"),
     [
+        (Structure(Lattice.cubic(4), ["Na", "Cl"], [[0, 0, 0], [0, 0, 0.01]]), "overlap"),
         (scaled(ROCK_SALT, 0.4), "Å³ per atom"),
         (scaled(ROCK_SALT, 3), "Å³ per atom"),
         (Structure.from_spacegroup("Fm-3m", Lattice.cubic(8.7), ["Ar"], [[0, 0, 0]]), "isolated"),
     ],
 )
-def test_a_cell_too_small_or_too_large_has_no_energy_but_is_a_fair_start(structure, reason):
+def test_atoms_too_close_and_too_far_have_no_energy_but_are_a_fair_start(structure, reason):
     with pytest.raises(ValueError, match=reason):
         relaxation.energy_per_atom(structure)
     assert relaxation.relax(structure).reason is None
@@ -169,7 +169,7 @@ def test_a_cell_too_small_or_too_large_has_no_energy_but_is_a_fair_start(structu
 
 @pytest.mark.parametrize(
     ("force", "reason"),
-    [(1e3, "Å³ per atom"), (-1e3, "Å³ per atom|collapsed"), (math.nan, "finite")],
+    [(1e3, "Å³ per atom"), (-1e3, "Å³ per atom"), (math.nan, "finite")],
 )
 def test_a_potential_that_blows_up_crushes_or_fails_is_a_reason(monkeypatch, force, reason):
     """A potential of nothing but pressure, and one of nothing at all."""

@@ -27,9 +27,7 @@ MAX_CALLS = 60
 IN_FLIGHT = 8  # more gain nothing on a CPU
 # Å³ per atom; diamond has 5.7, caesium 116. Outside, a cell has collapsed or blown up.
 VOLUMES = (3.0, 200.0)
-CLOSEST = (
-    0.5  # of a pair's usual distance in real crystals; nearer, atoms have fallen into each other
-)
+CLOSEST = 0.35  # of a pair's usual distance in real crystals; the atoms of N₂ are at 0.42
 # Steps, in Å per √atom of all coordinates together:
 FIRST, LONGEST, SHORTEST = 0.25, 0.5, 1e-4
 PAIRS = 30  # how many past steps teach the curvature
@@ -67,7 +65,8 @@ def energy_per_atom(structure: Structure) -> float:
             without a neighbour within CHGNet's 6 Å, and whatever else `check_cell` refuses.
     """
     crystal = _crystal(structure)
-    _check(crystal)
+    _check_volume(crystal)
+    _check_distances(crystal)
     (answer,) = predict([(orbits(crystal), crystal)])
     if isinstance(answer, ValueError):
         raise answer
@@ -90,13 +89,23 @@ def relax_all(
     Args:
         structures: any cells, such as pyXtal's draws; clashes of atoms and unusual volumes are undone first.
         max_calls: of the potential for each; a crystal not converged by then is returned as it is.
-        in_flight: crystals evaluated together.
+        in_flight: crystals evaluated together, at least 1.
     """
+    if in_flight < 1:
+        raise ValueError(f"{in_flight} crystals in flight: at least 1 is needed")
     return _fly([_relaxation(structure, max_calls) for structure in structures], in_flight)
 
 
 def finish(structure: Structure, seed: int, max_calls: int = 5 * MAX_CALLS) -> Relaxed:
-    """Relax a crystal once more, rattled and free of all symmetry: whether it stood on a saddle point."""
+    """Relax a final candidate once more, without its symmetry: where that forbids the way down, forces vanish.
+
+    All coordinates of the primitive cell are rattled by RATTLE first. Longer cells are not looked at.
+
+    Args:
+        structure: relaxed.
+        seed: of the rattle.
+        max_calls: of the potential.
+    """
     return _fly([_rattled(structure, seed, max_calls)], 1)[0]
 
 
@@ -119,12 +128,15 @@ def _crystal(structure: Structure) -> Crystal:
     names = {getattr(getattr(e, "element", e), "name", str(e)) for e in structure.elements}
     if unknown := names - KNOWN:
         raise ValueError(f"CHGNet does not know {', '.join(sorted(unknown))}")
+    lattice, fractional = structure.lattice.matrix, structure.frac_coords
     numbers = np.array(structure.atomic_numbers)
-    check_cell(structure.lattice.matrix, structure.frac_coords, numbers)  # on NaN spglib crashes
-    return primitive(structure.lattice.matrix, structure.frac_coords, numbers)
+    if not np.isfinite(fractional).all():
+        raise ValueError("NaN or infinite numbers in the coordinates")  # on which spglib crashes
+    check_cell(lattice, fractional[:1], numbers[:1])  # the cell alone: clashes can be undone
+    return primitive(lattice, fractional, numbers)
 
 
-def _check(crystal: Crystal) -> None:
+def _check_volume(crystal: Crystal) -> None:
     """Refuse cells that have collapsed or blown up."""
     volume = abs(np.linalg.det(crystal.lattice)) / len(crystal)
     if not VOLUMES[0] < volume < VOLUMES[1]:
@@ -173,7 +185,7 @@ def _descend(crystal: Crystal, max_calls: int) -> Descent:
         if length < SHORTEST * unit:
             break  # rounding leaves nothing to gain
         moved = coordinates.place(q + step)
-        _check(moved)
+        _check_volume(moved)
         if not found.cover(moved):
             found = orbits(moved)
         new = yield found, moved
@@ -186,34 +198,24 @@ def _descend(crystal: Crystal, max_calls: int) -> Descent:
             radius = min(2 * radius, LONGEST * unit)
         if new.energy < now.energy + NOISE * len(crystal):
             q, now, slope, crystal = q + step, new, new_slope, moved
-    energy = now.energy / len(crystal)
-    return Relaxed(_structure(crystal), energy, calls, bool(converged), None)
+    _check_distances(crystal)
+    structure = Structure(
+        crystal.lattice, crystal.numbers, crystal.positions, to_unit_cell=True, coords_are_cartesian=True
+    )  # fmt: skip
+    return Relaxed(structure, now.energy / len(crystal), calls, bool(converged), None)
 
 
 def _largest(forces: np.ndarray) -> float:
     return np.linalg.norm(forces, axis=1).max()
 
 
-def _structure(crystal: Crystal) -> Structure:
-    """The crystal, if its atoms keep their distance.
-
-    Raises:
-        ValueError: if two of them are nearer than a part CLOSEST of what is usual.
-    """
+def _check_distances(crystal: Crystal) -> None:
+    """Refuse atoms that have fallen into each other."""
     found = orbits(crystal)
-    vectors, usual = found.vectors(crystal)[found.first], springs.usual_distances(found)
-    length = np.linalg.norm(vectors, axis=1)
-    worst = (length / usual).argmin()
-    if length[worst] < CLOSEST * usual[worst]:
-        ends = [crystal.numbers[end[found.first[worst]]] for end in (found.centre, found.neighbour)]
-        a, b = (ELEMENTS[number - 1] for number in ends)
-        raise ValueError(
-            f"collapsed: {a} and {b} {length[worst]:.2f} Å apart, usually {usual[worst]:.2f}"
-        )
-    return Structure(
-        crystal.lattice,
-        crystal.numbers,
-        crystal.positions,
-        to_unit_cell=True,
-        coords_are_cartesian=True,
-    )
+    length = np.linalg.norm(found.vectors(crystal)[found.first], axis=1)
+    usual = springs.usual_distances(found)
+    if (close := np.flatnonzero(length < CLOSEST * usual)).size:
+        bond, apart = found.first[close[0]], length[close[0]]
+        ends = crystal.numbers[[found.centre[bond], found.neighbour[bond]]]
+        names = " and ".join(ELEMENTS[number - 1] for number in ends)
+        raise ValueError(f"{names} overlap: {apart:.2f} Å apart, usually {usual[close[0]]:.2f}")

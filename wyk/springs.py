@@ -20,13 +20,13 @@ from wyk.quotient import Orbits, orbits
 
 TABLE = "springs.json.gz"
 QUANTILE = 0.1  # of the shortest distances between two elements, over crystals
-FEWEST = (
-    5  # crystals that hold two elements, for a distance of their own; else the sum of two radii
-)
-CONTACT = 1.05  # soft spheres touch at this part of the distance
-VOLUME = 1.0  # stiffness of the volume against that of contacts
+FEWEST = 5  # crystals that hold both, for a distance of their own; else two radii are added
+# Chosen on draws of val rows for few calls and low energies:
+CONTACT = 1.05  # soft spheres touch at this part of the pair's distance
+VOLUME = 1.0  # how much the volume counts against contacts
 ITERATIONS = 60
-STIFFNESS, DECAY, FLOOR = 2.0, 6.0, 0.3  # eV/Å², exponent, eV/Å²
+STIFFNESS, DECAY = 2.0, 6.0  # eV/Å² at the pair's distance, and the power by which it falls off
+FLOOR = 0.3  # eV/Å², added in all directions
 
 
 @cache
