@@ -21,6 +21,8 @@ FIGURES = {
     "05_invariance": {"invariance"},
     "03_permutation_kl": {"permutation_kl", "likelihoods"},
     "04_temperature": {"temperature"},
+    "06_structures": {"steps", "descent", "recovery"},
+    "07_stability": {"stability", "gallery"},
 }
 
 

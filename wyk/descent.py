@@ -1,23 +1,70 @@
-"""Two relaxers from the same starts: ours, and the one that CHGNet brings."""
+"""Two relaxers from the same starts: ours, and the one that CHGNet brings (paper, §3.4)."""
 
-from ase.filters import FrechetCellFilter
+import contextlib
+import io
+import warnings
+from collections.abc import Sequence
+from functools import cache
+
+import numpy as np
+import pandas as pd
 from chgnet.model import StructOptimizer
 from pymatgen.core import Structure
 
-from wyk import relaxation
-from wyk.potential import chgnet
+from wyk import drawing, relaxation
+from wyk.invariants import primitive
+from wyk.representation import WyckoffRepresentation
 
-STOCK_STEPS = 500
+STEPS = 500  # at most, as StructOptimizer has it
+OURS, STOCK = "in Wyckoff parameters", "StructOptimizer"
 
 
 def stock(structure: Structure) -> relaxation.Relaxed:
-    """Relax the primitive cell as `chgnet.model.StructOptimizer` does: FIRE, FrechetCellFilter, the same criterion."""
-    cell = structure.get_primitive_structure()
-    optimizer = StructOptimizer(model=chgnet(), optimizer_class="FIRE", use_device="cpu")
-    result = optimizer.relax(
-        cell, fmax=relaxation.FMAX, steps=STOCK_STEPS, ase_filter=FrechetCellFilter, verbose=False
+    """Relax the primitive cell as `chgnet.model.StructOptimizer` does: FIRE, FrechetCellFilter."""
+    numbers = np.array(structure.atomic_numbers)
+    cell = primitive(structure.lattice.matrix, structure.frac_coords, numbers)
+    start = Structure(cell.lattice, cell.numbers, cell.positions, coords_are_cartesian=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = _optimizer().relax(start, fmax=relaxation.FMAX, steps=STEPS, verbose=False)
+    energies = found["trajectory"].energies[:-1]  # the last stands there twice
+    path = tuple(energy / len(start) for energy in energies)
+    converged = len(path) <= STEPS
+    return relaxation.Relaxed(found["final_structure"], path[-1], len(path), converged, None, path)
+
+
+@cache
+def _optimizer() -> StructOptimizer:
+    with contextlib.redirect_stdout(io.StringIO()):  # it greets
+        return StructOptimizer(use_device="cpu")
+
+
+def compare(representations: Sequence[WyckoffRepresentation], seed: int) -> pd.DataFrame:
+    """Energies on the way down, of one draw of each representation.
+
+    Returns:
+        Columns `start` (index of the representation), `relaxer`, `call` (from 1) and `energy` (eV/atom). A draw or
+        a relaxation that fails has no rows.
+    """
+    rows = []
+    for i, representation in enumerate(representations):
+        try:
+            draw = drawing.draw(representation, [seed, i])
+        except (RuntimeError, TimeoutError):  # pyXtal finds no place
+            continue
+        for relaxer, relax in ((OURS, relaxation.relax), (STOCK, stock)):
+            path = enumerate(relax(draw).path, start=1)
+            rows += [(i, relaxer, call, energy) for call, energy in path]
+    return pd.DataFrame(rows, columns=["start", "relaxer", "call", "energy"])
+
+
+def summary(table: pd.DataFrame) -> pd.DataFrame:
+    """Force calls and last energy of each start, one row each.
+
+    Args:
+        table: of `compare`.
+    """
+    ends = table.groupby(["start", "relaxer"]).agg(
+        calls=("call", "max"), last_energy=("energy", "last")
     )
-    energies = [energy / len(cell) for energy in result["trajectory"].energies]
-    return relaxation.Relaxed(
-        result["final_structure"], energies, len(energies) <= STOCK_STEPS, None
-    )
+    return ends.unstack().round(3)

@@ -30,7 +30,7 @@ def steps(crystals: dict[str, Structure]) -> Figure:
         crystals: title → crystal; all of the same elements.
     """
     with plt.rc_context(STYLE):
-        figure, panels = plt.subplots(1, len(crystals), figsize=(WIDTH, 1.9))
+        figure, panels = plt.subplots(1, len(crystals), figsize=(WIDTH, 2.4))
         for axes, (title, structure) in zip(panels, crystals.items(), strict=True):
             cell = draw_cell(axes, structure)
             a, b, c = cell.lattice.abc
@@ -65,7 +65,7 @@ def descent(table: pd.DataFrame) -> Figure:
             ylabel="energy above the lowest, eV/atom",
         )
         axes.xaxis.set_major_formatter("{x:g}")
-        axes.legend()
+        figure.legend(loc="outside upper left", ncols=2)
     return closed(figure)
 
 
@@ -132,27 +132,49 @@ def recovery(table: pd.DataFrame) -> Figure:
     return closed(figure)
 
 
-def stability(crystals: pd.DataFrame) -> Figure:
+def stability_table(crystals: pd.DataFrame) -> pd.DataFrame:
+    """How far above the hull novel crystals are, cumulated, for all and by what the hull knows of their elements.
+
+    Args:
+        crystals: of `sun.relaxed`.
+
+    Returns:
+        Columns `hull` ("covered", "not covered", "all"), `e_above_hull` (eV/atom, rising), `share` of the novel
+        crystals up to it, and `n`, the number of novel crystals.
+    """
+    new = crystals[crystals["novel"]]
+    groups = {
+        "all": new,
+        "covered": new[new["hull_covered"]],
+        "not covered": new[~new["hull_covered"]],
+    }
+    parts = [
+        pd.DataFrame(
+            {
+                "hull": label,
+                "e_above_hull": np.sort(rows["e_above_hull"]),  # NaN, no energy, comes last
+                "share": np.arange(1, len(rows) + 1) / max(len(rows), 1),
+                "n": len(rows),
+            }
+        )
+        for label, rows in groups.items()
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def stability(table: pd.DataFrame) -> Figure:
     """How far above the hull novel crystals are (paper, Figures 7 and 10), cumulated.
 
     Args:
-        crystals: of `sun.judged`.
+        table: of `stability_table`.
     """
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(WIDTH, 2.5))
-        groups = (
-            ("covered", crystals["hull_covered"], DARK, "--"),
-            ("not covered", ~crystals["hull_covered"], MIDDLE, ":"),
-            ("all", pd.Series(True, crystals.index), "black", "-"),
-        )
-        for label, chosen, colour, line in groups:
-            rows = crystals[chosen & crystals["novel"]]
-            if rows.empty:
-                continue
-            above = np.sort(rows["e_above_hull"])  # those without an energy, NaN, come last
-            share = np.arange(1, len(above) + 1) / len(above)
+        looks = {"all": ("black", "-"), "covered": (DARK, "--"), "not covered": (MIDDLE, ":")}
+        for label, rows in table.groupby("hull"):
+            colour, line = looks[label]
             axes.step(
-                above, share, where="post", color=colour, linestyle=line,
+                rows["e_above_hull"], rows["share"], where="post", color=colour, linestyle=line,
                 label=f"{label} (n = {len(rows)})",
             )  # fmt: skip
         axes.axvline(STABLE, color="gray", linewidth=0.8)
@@ -170,15 +192,68 @@ def stability(crystals: pd.DataFrame) -> Figure:
     return closed(figure)
 
 
+def sun_table(block: dict) -> pd.DataFrame:
+    """Shares of stable crystals as a table to read; ranges are 95% intervals.
+
+    Args:
+        block: `relaxed` of metrics.json.
+    """
+    rows = {
+        "converged": "converged",
+        "symmetry kept": "symmetry_kept",
+        "chemical system in the hull": "hull_coverage",
+        "implausibly low": "implausible",
+        "stable": "stable",
+        "stable, plausible": "stable_plausible",
+        "S.U.N.": "sun",
+        "S.U.N., plausible": "sun_plausible",
+        "symmetric S.U.N.": "ssun",
+        "symmetric S.U.N., plausible": "ssun_plausible",
+    }
+    entries = {label: block[key] for label, key in rows.items()}
+    shares = [
+        f"{e['value']:.1%} ({e['interval'][0]:.1%} to {e['interval'][1]:.1%})"
+        for e in entries.values()
+    ]
+    counts = [f"{e['numerator']} of {e['denominator']}" for e in entries.values()]
+    return pd.DataFrame({"share": shares, "count": counts}, index=list(rows))
+
+
+def best(crystals: pd.DataFrame, n: int) -> pd.DataFrame:
+    """The n most stable crystals that are new and can be judged, lowest first: no holes in the hull, no failures."""
+    usable = (
+        crystals["novel"]
+        & crystals["converged"]
+        & crystals["hull_covered"]
+        & ~crystals["implausible"]
+    )
+    return crystals[usable].nsmallest(n, "e_above_hull")
+
+
+def listing(crystals: pd.DataFrame) -> pd.DataFrame:
+    """Crystals as a table to read."""
+    return pd.DataFrame(
+        {
+            "crystal": [name(read_cif(cif)) for cif in crystals["cif"]],
+            "asked for, group": crystals["space_group"].to_numpy(),
+            "found": crystals["space_group_found"].to_numpy(),
+            "above hull, eV/atom": crystals["e_above_hull"].round(3).to_numpy(),
+            "energy, eV/atom": crystals["energy_per_atom"].round(3).to_numpy(),
+            "draws": crystals["draws"].to_numpy(),
+            "CIF": [f"{material_id}.cif" for material_id in crystals["material_id"]],
+        }
+    )
+
+
 def gallery(crystals: pd.DataFrame) -> Figure:
-    """Pictures of crystals, five in a row, with formula, space group and energy above hull.
+    """Pictures of crystals, two in a row, with formula, space group and energy above hull.
 
     Args:
         crystals: columns `cif` and `e_above_hull`.
     """
-    columns, rows = 5, -(-len(crystals) // 5)
+    columns, rows = 2, max(1, -(-len(crystals) // 2))
     with plt.rc_context(STYLE):
-        figure, panels = plt.subplots(rows, columns, figsize=(2 * WIDTH, 1.9 * rows), squeeze=False)
+        figure, panels = plt.subplots(rows, columns, figsize=(WIDTH, 1.8 * rows), squeeze=False)
         for axes in panels.flat:
             axes.axis("off")
         for axes, row in zip(panels.flat, crystals.itertuples(), strict=False):

@@ -48,6 +48,7 @@ class Relaxed:
         calls: evaluations of the potential; 0 without a structure.
         converged: forces on atoms and cell, as ASE's FrechetCellFilter has them, below FMAX.
         reason: why there is no structure, None when there is one.
+        path: eV/atom at each call.
     """
 
     structure: Structure | None
@@ -55,6 +56,7 @@ class Relaxed:
     calls: int
     converged: bool
     reason: str | None
+    path: tuple[float, ...] = ()
 
 
 def energy_per_atom(structure: Structure) -> float:
@@ -107,6 +109,11 @@ def finish(structure: Structure, seed: int, max_calls: int = 5 * MAX_CALLS) -> R
         max_calls: of the potential.
     """
     return _fly([_rattled(structure, seed, max_calls)], 1)[0]
+
+
+def loosened(structure: Structure) -> Structure:
+    """The primitive cell that a relaxation starts from: without clashes of atoms, its volume usual."""
+    return _structure(springs.loosen(_crystal(structure)))
 
 
 def _relaxation(structure: Structure, max_calls: int) -> Descent:
@@ -175,8 +182,8 @@ def _descend(crystal: Crystal, max_calls: int) -> Descent:
     found, radius, steps = orbits(crystal), FIRST * unit, []
     q = np.zeros(len(coordinates))
     now = yield found, crystal
-    slope, calls = coordinates.gradient(q, now), 1
-    while not (converged := _largest(coordinates.forces(now)) < FMAX) and calls < max_calls:
+    slope, path = coordinates.gradient(q, now), [now.energy / len(crystal)]
+    while not (converged := _largest(coordinates.forces(now)) < FMAX) and len(path) < max_calls:
         hessian = springs.stiffness(coordinates, found, crystal)
         for past in steps[-PAIRS:]:
             hessian = trustregion.update(hessian, *past)
@@ -190,7 +197,7 @@ def _descend(crystal: Crystal, max_calls: int) -> Descent:
             found = orbits(moved)
         new = yield found, moved
         new_slope = coordinates.gradient(q + step, new)
-        calls += 1
+        path.append(new.energy / len(crystal))
         steps.append((step, new_slope - slope))
         if (ratio := (now.energy - new.energy) / gain) < 0.25:
             radius = 0.4 * length
@@ -199,10 +206,14 @@ def _descend(crystal: Crystal, max_calls: int) -> Descent:
         if new.energy < now.energy + NOISE * len(crystal):
             q, now, slope, crystal = q + step, new, new_slope, moved
     _check_distances(crystal)
-    structure = Structure(
+    energy, calls = now.energy / len(crystal), len(path)
+    return Relaxed(_structure(crystal), energy, calls, bool(converged), None, tuple(path))
+
+
+def _structure(crystal: Crystal) -> Structure:
+    return Structure(
         crystal.lattice, crystal.numbers, crystal.positions, to_unit_cell=True, coords_are_cartesian=True
     )  # fmt: skip
-    return Relaxed(structure, now.energy / len(crystal), calls, bool(converged), None)
 
 
 def _largest(forces: np.ndarray) -> float:

@@ -14,15 +14,14 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np
 import torch
-from chgnet.model import StructOptimizer
 from publish import publish
 from pymatgen.core import Structure
 from tqdm import tqdm
 
 from wyk import datasets, paths
+from wyk.descent import stock
 from wyk.drawing import draw
-from wyk.invariants import primitive
-from wyk.relaxation import FMAX, finish, relax_all
+from wyk.relaxation import finish, relax_all
 from wyk.representation import WyckoffRepresentation, from_structure
 from wyk.spacegroups import space_group
 
@@ -50,15 +49,6 @@ def timed(function, structures: list[Structure]) -> tuple[list, float]:
     return function(structures), time.process_time() - start
 
 
-def stock(optimizer: StructOptimizer, draw: Structure) -> tuple[float, int, Structure]:
-    """Energy in eV/atom, force calls and relaxed structure of a draw's primitive cell."""
-    cell = primitive(draw.lattice.matrix, draw.frac_coords, np.array(draw.atomic_numbers))
-    structure = Structure(cell.lattice, cell.numbers, cell.positions, coords_are_cartesian=True)
-    result = optimizer.relax(structure, fmax=FMAX, verbose=False)
-    energies = result["trajectory"].energies
-    return energies[-1] / len(structure), len(energies) - 1, result["final_structure"]
-
-
 def kept(representation: WyckoffRepresentation, structure: Structure | None) -> bool:
     """Whether the group is found again at the paper's tolerance, or a supergroup.
 
@@ -82,19 +72,21 @@ def main() -> None:
     rows = starts(DRAWS)
     draws = [structure for _, structure in rows]
     relax_all(draws[:1])  # loads the network
-    optimizer = StructOptimizer(use_device="cpu")
+    stock(draws[0])
     ours, theirs, times = [], [], np.zeros(2)
     for block in tqdm(range(0, STOCK, BLOCK), disable=None):  # side by side, under the same load
         some = draws[block : block + BLOCK]
         mine, seconds = timed(relax_all, some)
-        stocks, seconds_stock = timed(lambda cells: [stock(optimizer, c) for c in cells], some)
+        stocks, seconds_stock = timed(lambda cells: list(map(stock, cells)), some)
         ours, theirs, times = ours + mine, theirs + stocks, times + (seconds, seconds_stock)
     ours += relax_all(draws[STOCK:])
-    excess = np.array([r.energy_per_atom - e for r, (e, _, _) in zip(ours, theirs, strict=False)])
+    excess = np.array(
+        [a.energy_per_atom - b.energy_per_atom for a, b in zip(ours, theirs, strict=False)]
+    )
     whole = [r for r in ours[:STOCK] if r.structure]
     fall = np.array([finish(r.structure, 0).energy_per_atom - r.energy_per_atom for r in whole])
     pairs = [(rows[i][0], ours[i].structure) for i in range(DRAWS)]
-    stock_pairs = [(rows[i][0], theirs[i][2]) for i in range(STOCK)]
+    stock_pairs = [(rows[i][0], theirs[i].structure) for i in range(STOCK)]
     calls = [r.calls for r in ours]
     result = {
         "n": DRAWS,
@@ -104,7 +96,7 @@ def main() -> None:
         "ratio": round(times[1] / times[0], 1),
         "calls": round(float(np.mean(calls)), 2),
         "calls_median": float(np.median(calls)),
-        "calls_stock": round(float(np.mean([n for _, n, _ in theirs])), 2),
+        "calls_stock": round(float(np.mean([r.calls for r in theirs])), 2),
         "converged": float(np.mean([r.converged for r in ours])),
         "no_higher": float(np.mean(excess <= NEAR)),  # NaN, where we have no crystal, is higher
         "lower": float(np.mean(excess < -NEAR)),
