@@ -15,12 +15,13 @@ from itertools import zip_longest
 
 import numpy as np
 import torch
+from chgnet.model.functions import GatedMLP
 from chgnet.model.model import CHGNet
 from torch import Tensor
 from torch.nn.functional import linear, silu
 
 from wyk.invariants import Crystal
-from wyk.quotient import ANGLE_CUTOFF, CUTOFF, Orbits
+from wyk.quotient import CUTOFF, Orbits
 
 
 @dataclass(frozen=True)
@@ -59,101 +60,67 @@ def predict(
         For each its prediction, or the error that stands against one: an atom without any neighbour within
         CHGNet's 6 Å, energies or gradients that are not finite.
     """
-    parts, results = [], {}
+    results: dict[int, Prediction | ValueError] = {}
+    parts = []
     for i, (orbits, crystal) in enumerate(crystals):
-        vectors = orbits.vectors(crystal)
-        part = _within(orbits, vectors)
-        if np.bincount(part.ends[:, 0], minlength=len(orbits.nodes)).min() == 0:
+        part = orbits.within(crystal)
+        if np.bincount(part.ends[:, 0], minlength=len(part.nodes)).min() == 0:
             results[i] = ValueError(f"an isolated atom: none other within {CUTOFF} Å")
         else:
-            parts.append((i, vectors, part))
-    if parts:
-        energies, gradients = _energies([(vectors, part) for _, vectors, part in parts])
-        for (i, vectors, _), energy, gradient in zip(parts, energies, gradients, strict=True):
-            orbits, crystal = crystals[i]
-            on_atoms = np.zeros_like(crystal.positions)
-            np.add.at(on_atoms, orbits.neighbour, gradient)
-            np.subtract.at(on_atoms, orbits.centre, gradient)
-            if math.isfinite(energy) and np.isfinite(gradient).all():
-                results[i] = Prediction(energy, on_atoms, vectors.T @ gradient)
-            else:
-                results[i] = ValueError("energy or forces are not finite")
+            parts.append((i, crystal, part, part.vectors(crystal)))
+    answers = _energies([(part, vectors) for *_, part, vectors in parts]) if parts else []
+    for (i, crystal, part, vectors), (energy, gradient) in zip(parts, answers, strict=True):
+        on_atoms = np.zeros_like(crystal.positions)
+        np.add.at(on_atoms, part.neighbour, gradient)
+        np.subtract.at(on_atoms, part.centre, gradient)
+        if math.isfinite(energy) and np.isfinite(gradient).all():
+            results[i] = Prediction(energy, on_atoms, vectors.T @ gradient)
+        else:
+            results[i] = ValueError("energy or forces are not finite")
     return [results[i] for i in range(len(crystals))]
 
 
-@dataclass(frozen=True)
-class _Part:
-    """What of a crystal's orbits lies within the cutoffs; fields as in `Orbits`."""
+def _energies(parts: list[tuple[Orbits, np.ndarray]]) -> list[tuple[float, np.ndarray]]:
+    """Energy of each crystal in eV, and its gradient (e, 3) by the bonds, from orbits within the cutoffs and bonds."""
+    nodes = [len(part.nodes) for part, _ in parts]
+    bonds = [len(part.first) for part, _ in parts]
+    edges = [len(vectors) for _, vectors in parts]
 
-    nodes: np.ndarray
-    sizes: np.ndarray
-    ends: np.ndarray
-    times: np.ndarray
-    undirected: np.ndarray
-    first: np.ndarray
-    angle: np.ndarray
-    angle_bonds: np.ndarray
-    angle_node: np.ndarray
-    angle_times: np.ndarray
+    def joined(field: str, counts: list[int] | None = None) -> Tensor:
+        """A field of all crystals; counts are of what it is an index into."""
+        starts = np.cumsum([0, *counts[:-1]]) if counts else np.zeros(len(parts), int)
+        shifted = [getattr(part, field) + s for (part, _), s in zip(parts, starts, strict=True)]
+        return torch.from_numpy(np.concatenate(shifted))
 
-
-def _within(orbits: Orbits, vectors: np.ndarray) -> _Part:
-    length = np.linalg.norm(vectors, axis=1)[orbits.first]
-    near, short = length <= CUTOFF, length < ANGLE_CUTOFF
-    new = np.cumsum(near) - 1
-    bonds = near[orbits.undirected]
-    angles = short[orbits.angle_bonds].all(axis=1)
-    return _Part(
-        nodes=orbits.nodes,
-        sizes=orbits.sizes,
-        ends=orbits.ends[bonds],
-        times=orbits.times[bonds],
-        undirected=new[orbits.undirected[bonds]],
-        first=orbits.first[near],
-        angle=orbits.angle[angles],
-        angle_bonds=new[orbits.angle_bonds[angles]],
-        angle_node=orbits.angle_node[angles],
-        angle_times=orbits.angle_times[angles],
-    )
-
-
-def _energies(parts: list[tuple[np.ndarray, _Part]]) -> tuple[list[float], list[np.ndarray]]:
-    """Energies of crystals in eV, and the gradient of each with respect to its bonds (e, 3)."""
-
-    def joined(field: str, step: str | None = None) -> Tensor:
-        """A field of all crystals, as indices into another, if there is a step."""
-        arrays = [getattr(part, field) for _, part in parts]
-        if step:
-            starts = np.cumsum([0] + [counts[step] for counts in sizes[:-1]])
-            arrays = [array + start for array, start in zip(arrays, starts, strict=True)]
-        return torch.from_numpy(np.concatenate(arrays))
-
-    sizes = [{"nodes": len(p.nodes), "bonds": len(p.first), "edges": len(v)} for v, p in parts]
-    # Single precision comes after the geometry: near 180° a rounded cosine makes noise of 1e-4 eV/Å.
-    vectors = torch.from_numpy(np.concatenate([v for v, _ in parts])).requires_grad_()
-    energy = _node_energies(
+    # Single precision comes after the geometry: cutoffs and angles near 180° would make noise of 1e-4 eV/Å.
+    vectors = torch.from_numpy(np.concatenate([v for _, v in parts])).requires_grad_()
+    energy = joined("sizes") * _node_energies(
         vectors,
-        nodes=joined("nodes"),
-        ends=joined("ends", "nodes"),
+        nodes=joined("nodes").long(),
+        ends=joined("ends", nodes),
         times=joined("times").float(),
-        undirected=joined("undirected", "bonds"),
-        first=joined("first", "edges"),
-        angle=joined("angle", "edges"),
-        angle_bonds=joined("angle_bonds", "bonds"),
-        angle_node=joined("angle_node", "nodes"),
+        undirected=joined("undirected", bonds),
+        first=joined("first", edges),
+        angle=joined("angle", edges),
+        angle_bonds=joined("angle_bonds", bonds),
+        angle_node=joined("angle_node", nodes),
         angle_times=joined("angle_times").float(),
-    ) * joined("sizes")
+    )
     (gradient,) = torch.autograd.grad(energy.sum(), vectors)
-    counts = [size["nodes"] for size in sizes]
-    energies = [part.double().sum().item() for part in energy.detach().split(counts)]
-    gradients = gradient.split([size["edges"] for size in sizes])
-    return energies, [part.double().numpy() for part in gradients]
+    energies = [part.double().sum().item() for part in energy.detach().split(nodes)]
+    gradients = [part.numpy() for part in gradient.split(edges)]
+    return list(zip(energies, gradients, strict=True))
 
 
 def _node_energies(
     vectors, nodes, ends, times, undirected, first, angle, angle_bonds, angle_node, angle_times
 ) -> Tensor:
-    """(nodes,) Energy of an atom of each orbit, eV; the arguments are those of `Orbits`, within the cutoffs."""
+    """(nodes,) Energy of an atom of each orbit, eV.
+
+    Args:
+        vectors: (e, 3) bonds in double precision.
+        the others: as in `Orbits`, which `e`, `d`, `u` and `a` are from as well.
+    """
     net, gates = chgnet(), _gates()
     near, far = net.bond_basis_expansion.rbf_expansion_bg, net.bond_basis_expansion.rbf_expansion_ag
     fourier = net.angle_basis_expansion.fourier_expansion
@@ -162,7 +129,7 @@ def _node_energies(
     basis = far(shortest).float()
     bond = net.bond_embedding(basis)  # (u, 64)
     weight = net.bond_weights_ag(basis).index_select(0, undirected) * times[:, None]  # (d, 64)
-    atom = net.atom_embedding(nodes.long() - 1)  # (nodes, 64)
+    atom = net.atom_embedding(nodes - 1)  # (nodes, 64)
     centre, neighbour = ends.unbind(1)
     one, two = angle_bonds.unbind(1)
     if len(angle):
@@ -186,7 +153,7 @@ def _node_energies(
         if angle_gate and len(angle):
             theta = theta + angle_gate((bond, one), (bond, two), (theta, None), (atom, angle_node))
     energy = net.mlp(net.readout_norm(atom))[:, 0]
-    return energy + net.composition_model.fc.weight[0, nodes.long() - 1]
+    return energy + net.composition_model.fc.weight[0, nodes - 1]
 
 
 @cache
@@ -200,31 +167,28 @@ def _gates() -> list[tuple]:
 
 
 class _Gate:
-    """CHGNet's GatedMLP on concatenated terms, each of them (features, which row of them each row takes)."""
+    """CHGNet's GatedMLP on concatenated terms, each of them (features, which row of them each row takes).
 
-    def __init__(self, layer):
-        core, gate = (
-            [m for m in way.layers if hasattr(m, "weight")]
-            for way in (layer.mlp_core, layer.mlp_gate)
-        )
-        self.weights = torch.cat([core[0].weight, gate[0].weight]).split(
-            64, dim=1
-        )  # (128, 64) per term
+    A linear layer on concatenated features is a sum of linear layers on each, which are fewer before rows are taken.
+    """
+
+    def __init__(self, layer: GatedMLP):
+        ways = layer.mlp_core.layers, layer.mlp_gate.layers
+        core, gate = ([m for m in way if isinstance(m, torch.nn.Linear)] for way in ways)
+        both = torch.cat([core[0].weight, gate[0].weight])  # (128, 64 × terms)
+        self.weights = both.split(64, dim=1)
         self.bias = torch.cat([core[0].bias, gate[0].bias])
-        self.hidden = list(zip(core[1:], gate[1:], strict=True))
+        self.hidden = (core[1], gate[1]) if len(core) == 2 else None
         self.norms = layer.bn1, layer.bn2
 
     def __call__(self, *terms: tuple[Tensor, Tensor | None]) -> Tensor:
-        parts = [
-            linear(features, weight)
-            for (features, _), weight in zip(terms, self.weights, strict=True)
-        ]
         total = self.bias
-        for part, (_, rows) in zip(parts, terms, strict=True):
+        for (features, rows), weight in zip(terms, self.weights, strict=True):
+            part = linear(features, weight)
             total = total + (part if rows is None else part.index_select(0, rows))
-        for core, gate in self.hidden:
-            one, two = silu(total).split(64, dim=1)
-            core, gate = core(one), gate(two)
-        if not self.hidden:
+        if self.hidden:
+            core, gate = silu(total).split(64, dim=1)
+            core, gate = self.hidden[0](core), self.hidden[1](gate)
+        else:
             core, gate = total.split(64, dim=1)
         return silu(self.norms[0](core)) * torch.sigmoid(self.norms[1](gate))

@@ -6,7 +6,7 @@ belong together if an operation takes one to the other, never because they are o
 two lengths or angles is no symmetry, and their gradients differ.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from pymatgen.optimization.neighbors import find_points_in_spheres
@@ -30,11 +30,10 @@ class Orbits:
         sizes: (n_nodes,) atoms in each.
         centre, neighbour: (e,) atoms at the two ends of the bonds that stand for an orbit or occur in an angle.
         cell: (e, 3) lattice vector to the cell of the neighbour.
-        bond: (d,) for each orbit of directed bonds, the bond that stands for it: an index up to e.
-        ends: (d, 2) its nodes.
+        ends: (d, 2) nodes of each orbit of directed bonds.
         times: (d,) bonds of the orbit at one atom.
         undirected: (d,) the undirected orbit it is part of.
-        first: (u,) for each of those, the bond that stands for it.
+        first: (u,) for each of those, the bond that stands for it: an index up to e.
         bonds: (u,) bonds of it in a primitive cell.
         angle: (a, 2) bonds that stand for each orbit of ordered angles.
         angle_bonds: (a, 2) undirected orbits of the two.
@@ -48,7 +47,6 @@ class Orbits:
     centre: np.ndarray
     neighbour: np.ndarray
     cell: np.ndarray
-    bond: np.ndarray
     ends: np.ndarray
     times: np.ndarray
     undirected: np.ndarray
@@ -63,6 +61,25 @@ class Orbits:
         """(e, 3) The bonds in Å, from centre to neighbour, after the crystal has moved along its invariants."""
         ends = moved.positions[self.neighbour] - moved.positions[self.centre]
         return ends + self.cell @ moved.lattice
+
+    def within(self, moved: Crystal) -> "Orbits":
+        """Those of bonds and angles that are within the cutoffs, after the crystal has moved."""
+        length = np.linalg.norm(self.vectors(moved)[self.first], axis=1)
+        near, short = length <= CUTOFF, length < ANGLE_CUTOFF
+        new = np.cumsum(near) - 1
+        bonds, angles = near[self.undirected], short[self.angle_bonds].all(axis=1)
+        return replace(
+            self,
+            ends=self.ends[bonds],
+            times=self.times[bonds],
+            undirected=new[self.undirected[bonds]],
+            first=self.first[near],
+            bonds=self.bonds[near],
+            angle=self.angle[angles],
+            angle_bonds=new[self.angle_bonds[angles]],
+            angle_node=self.angle_node[angles],
+            angle_times=self.angle_times[angles],
+        )
 
     def cover(self, moved: Crystal) -> bool:
         """Whether all bonds and angles within the cutoffs are still among these, after the crystal has moved.
@@ -103,8 +120,9 @@ def orbits(crystal: Crystal) -> Orbits:
         angle_times * crystal.orbit_sizes[angle_node] / undirected_sizes[angle_bonds[:, 0]]
     )
 
-    used, index = np.unique(np.concatenate([kept, angle.ravel()]), return_inverse=True)
-    bond, angle = index[: len(kept)], index[len(kept) :].reshape(-1, 2)
+    first = kept[first_directed]
+    used, index = np.unique(np.concatenate([first, angle.ravel()]), return_inverse=True)
+    first, angle = index[: len(first)], index[len(first) :].reshape(-1, 2)
     return Orbits(
         crystal=crystal,
         nodes=crystal.numbers[crystal.representatives],
@@ -112,11 +130,10 @@ def orbits(crystal: Crystal) -> Orbits:
         centre=centre[used],
         neighbour=neighbour[used],
         cell=cell[used],
-        bond=bond,
         ends=ends,
         times=times,
         undirected=undirected,
-        first=bond[first_directed],
+        first=first,
         bonds=undirected_sizes,
         angle=angle,
         angle_bonds=angle_bonds,
