@@ -191,7 +191,11 @@ def test_another_experiment_is_its_own_affair(pipeline):
 def test_a_changed_parameter_reruns_what_depends_on_it(pipeline):
     before = (pipeline.root / "runs/quick/train/model.safetensors").read_bytes()
     pipeline.set("quick", "likelihood", permutations=3)
-    told = ["permutation_kl@quick", "stability@quick", "temperature@quick"]  # notebooks that read the metrics
+    told = [
+        "permutation_kl@quick",
+        "stability@quick",
+        "temperature@quick",
+    ]  # notebooks that read the metrics
     ran = pipeline.repro()
     assert ran[:2] == ["likelihood@quick", "evaluate@quick"]
     assert sorted(ran[2:]) == told
