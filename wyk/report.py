@@ -23,11 +23,15 @@ ROWS = (
     ("Elements χ²", "raw", "elements_chi2", 1, "0.019"),
     ("Stable (E_hull < 0.08 eV/atom), %", "relaxed", "stable", PERCENT, "–"),
     ("S.U.N., %", "relaxed", "sun", PERCENT, "38.7"),
+    ("S.U.N., not below −0.3 eV/atom, %", "relaxed", "sun_plausible", PERCENT, "–"),
+    ("S.U.N., space group kept, %", "relaxed", "ssun", PERCENT, "–"),
+    ("Relaxation converged, %", "relaxed", "converged", PERCENT, "–"),
     ("Chemical system has reference compounds, %", "relaxed", "hull_coverage", PERCENT, "–"),
     ("−log p of test, nats", ("likelihood", "test"), "nll", 1, "93.0"),
     ("−log p of test, no masks, nats", ("likelihood", "test_unconstrained"), "nll", 1, "93.0"),
     ("−log p of own samples, nats", ("likelihood", "generated_T1"), "nll", 1, "17.0"),
     ("Permutation KL, nats", "likelihood", "permutation_kl", 1, "2.0"),
+    ("σ over orders, test, nats", ("likelihood", "test"), "sigma_permutation", 1, "5.4"),
 )
 
 
