@@ -86,7 +86,7 @@ def relax_all(
     """Relax positions and cells of crystals in CHGNet, keeping their space groups.
 
     Whatever goes wrong with one ends in its `reason`, never in an exception, nor in another's result. Results do not
-    depend on what else is in flight but for rounding in single precision (some 1e-6 eV/atom, and rarely a call).
+    depend on what else is in flight but for rounding in single precision: up to 4e-5 eV/atom on 60 draws.
 
     Args:
         structures: any cells, such as pyXtal's draws; clashes of atoms and unusual volumes are undone first.
