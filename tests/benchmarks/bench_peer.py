@@ -38,7 +38,11 @@ sys.path.insert(0, str(HERE))
 import genes  # noqa: E402  (beside the programs that run in other environments)
 
 EXPERIMENT = "biternary_7k"
-ALONE = {"train.members": 1, "train.refit": False, "train.distil": None}  # the training rows alone, as the release
+ALONE = {
+    "train.members": 1,
+    "train.refit": False,
+    "train.distil": None,
+}  # the training rows alone, as the release
 OURS = {  # seconds, and the changes of our settings that fill them
     60: ALONE | {"train.epochs": 8},
     180: ALONE | {"train.epochs": 24},
