@@ -26,6 +26,7 @@ COMMANDS = (
     "likelihood",
     "sweep",
     "structures",
+    "recovery",
     "reference",
     "evaluate",
 )

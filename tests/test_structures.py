@@ -154,7 +154,7 @@ def test_a_draw_that_fails_leaves_the_others(monkeypatch):
     monkeypatch.setattr(drawing, "draw", draw)
     row = structures.crystallise(SALT, 3, [0, 0])
     assert [energy is None for energy in row["energies"]] == [False, True, False]
-    assert "Å³ per atom" in row["draw_reasons"][1]
+    assert "isolated atom" in row["draw_reasons"][1]
     assert "reason" not in row
 
 
