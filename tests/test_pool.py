@@ -29,8 +29,8 @@ def test_a_process_that_another_killed_gets_a_second_try(tmp_path):
 
 
 def test_a_task_that_wants_too_much_memory_fails_alone():
-    tasks = {"greedy": ("bytearray(2**31)",), "modest": ("bytearray(2**20)",)}
-    done = pool.as_done(exec, tasks, jobs=1, time_limit=30, memory=2**30)
+    tasks = {"greedy": ("bytearray(2**33)",), "modest": ("bytearray(2**20)",)}
+    done = pool.as_done(exec, tasks, jobs=1, time_limit=30, memory=2**32)
     reasons = {key: reason for key, _, reason in done}
     assert reasons == {"greedy": "MemoryError", "modest": None}
     assert pool.share(1) >= pool.share(2) >= 2**31
