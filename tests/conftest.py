@@ -13,7 +13,7 @@ from lightning_fabric import Fabric
 from wyk import checkpoint, datasets, fitting
 from wyk.params import Distil, Experiment, Model, Train
 from wyk.paths import ROOT
-from wyk.representation import from_table
+from wyk.representation import WyckoffRepresentation, from_table
 from wyk.tokenization import VOCABULARY, encode
 
 MODEL = Model(
@@ -50,6 +50,14 @@ TRAIN = Train(
     distil=None,
 )
 
+
+# Real crystals that any draw finds, one of low symmetry, and one that is formally invalid.
+SALT = WyckoffRepresentation(225, ("Na", "Cl"), ("a", "b"))
+HEUSLER = WyckoffRepresentation(225, ("Tm", "Mg", "Hg"), ("a", "b", "c"))
+RUTILE = WyckoffRepresentation(136, ("Ti", "O"), ("a", "f"))
+PEROVSKITE = WyckoffRepresentation(221, ("Sr", "Ti", "O"), ("a", "b", "c"))
+LOW = WyckoffRepresentation(2, ("Li", "S", "S", "O"), ("a", "i", "i", "i"))
+INVALID = WyckoffRepresentation(225, ("Na", "Cl"), ("a", "a"))
 
 DISTIL = Distil(samples=100, epochs=1, real=0.1, lr=0.01, members=1)
 

@@ -5,16 +5,10 @@ import time
 
 import numpy as np
 import pytest
+from conftest import HEUSLER, INVALID, LOW, PEROVSKITE, RUTILE, SALT
 
 from wyk import drawing
 from wyk.representation import WyckoffRepresentation, from_structure
-
-SALT = WyckoffRepresentation(225, ("Na", "Cl"), ("a", "b"))
-HEUSLER = WyckoffRepresentation(225, ("Tm", "Mg", "Hg"), ("a", "b", "c"))
-RUTILE = WyckoffRepresentation(136, ("Ti", "O"), ("a", "f"))
-PEROVSKITE = WyckoffRepresentation(221, ("Sr", "Ti", "O"), ("a", "b", "c"))
-LOW = WyckoffRepresentation(2, ("Li", "S", "S", "O"), ("a", "i", "i", "i"))
-INVALID = WyckoffRepresentation(225, ("Na", "Cl"), ("a", "a"))
 
 
 @pytest.mark.parametrize("representation", [SALT, HEUSLER, RUTILE, PEROVSKITE, LOW])

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import spglib
+from conftest import HEUSLER, INVALID, LOW, PEROVSKITE, RUTILE, SALT
 from pymatgen.core import Lattice, Structure
 from pymatgen.io.cif import CifWriter
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
@@ -26,12 +27,6 @@ from wyk.representation import (
 )
 from wyk.stability import Hull
 
-SALT = WyckoffRepresentation(225, ("Na", "Cl"), ("a", "b"))
-HEUSLER = WyckoffRepresentation(225, ("Tm", "Mg", "Hg"), ("a", "b", "c"))
-RUTILE = WyckoffRepresentation(136, ("Ti", "O"), ("a", "f"))
-PEROVSKITE = WyckoffRepresentation(221, ("Sr", "Ti", "O"), ("a", "b", "c"))
-LOW = WyckoffRepresentation(2, ("Li", "S", "S", "O"), ("a", "i", "i", "i"))
-INVALID = WyckoffRepresentation(225, ("Na", "Cl"), ("a", "a"))
 UNKNOWN = WyckoffRepresentation(221, ("Po",), ("a",))
 VAST = WyckoffRepresentation(1, ("O",) * 200, ("a",) * 200)
 CROWDED = WyckoffRepresentation(221, ("Cs",) * 6, ("n",) * 6)  # pyXtal finds no place for it

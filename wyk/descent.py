@@ -50,11 +50,11 @@ def compare(representations: Sequence[WyckoffRepresentation], seed: int) -> pd.D
     for i, representation in enumerate(representations):
         try:
             draw = drawing.draw(representation, [seed, i])
-        except (RuntimeError, TimeoutError):  # pyXtal finds no place
+            paths = {OURS: relaxation.relax(draw).path, STOCK: stock(draw).path}
+        except Exception:  # pyXtal and the stock relaxer raise of all kinds
             continue
-        for relaxer, relax in ((OURS, relaxation.relax), (STOCK, stock)):
-            path = enumerate(relax(draw).path, start=1)
-            rows += [(i, relaxer, call, energy) for call, energy in path]
+        for relaxer, path in paths.items():
+            rows += [(i, relaxer, call, energy) for call, energy in enumerate(path, start=1)]
     return pd.DataFrame(rows, columns=["start", "relaxer", "call", "energy"])
 
 
