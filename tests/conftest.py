@@ -129,6 +129,7 @@ TINY = {
         ],
     },
     "structures": {"n": 2},
+    "baselines": {"n": 20, "crystals": 2},
 }
 
 

@@ -21,14 +21,16 @@ from wyk.representation import (
 COMMANDS = (
     "represent",
     "train",
-    "trials",
     "sample",
     "likelihood",
-    "sweep",
     "structures",
-    "recovery",
     "reference",
     "evaluate",
+    "trials",
+    "sweep",
+    "recovery",
+    "baseline",
+    "summarise",
 )
 LIKELIHOOD = ["likelihood", "nowhere.cif", "--model", "nowhere", "-o", "out.parquet"]
 SWEEP = ["sweep", "--model", "nowhere", "-n", "3", "--reference", "nowhere.cif"]

@@ -3,11 +3,13 @@
 import json
 import re
 
+import pandas as pd
 import pytest
 from PIL import Image
 from pymatgen.core import Lattice, Structure
 
 from wyk import plots
+from wyk.parameters import parameter_counts
 from wyk.paths import NOTEBOOKS
 from wyk.representation import WyckoffRepresentation, from_structure
 
@@ -23,6 +25,7 @@ FIGURES = {
     "04_temperature": {"temperature"},
     "06_structures": {"steps", "descent", "recovery"},
     "07_stability": {"stability", "gallery"},
+    "08_table1": {"properties"},
 }
 
 
@@ -84,7 +87,10 @@ def test_runs_in_the_pipeline(pipeline, path):
         r"Warning|Error", json.dumps([c.get("outputs") for c in executed["cells"]])
     )
     for name in FIGURES[path.stem]:
-        with Image.open(pipeline.root / f"figures/quick/{name}.png") as picture:
+        folder = pipeline.root / "figures/quick"
+        assert len(pd.read_csv(folder / f"{name}.csv"))  # what the figure shows
+        assert f"notebooks/{path.name}" in (folder / f"{name}.svg").read_text(encoding="utf-8")
+        with Image.open(folder / f"{name}.png") as picture:
             assert picture.info["Source"] == f"notebooks/{path.name}"
             assert picture.width == pytest.approx(3.4 * 200, abs=1)
             assert len(picture.convert("L").getcolors()) > 5  # something is drawn
@@ -93,7 +99,7 @@ def test_runs_in_the_pipeline(pipeline, path):
 def test_parameters_are_counted_as_in_the_paper():
     """Figure 2: 13 atoms, two free coordinates, two free cell edges, four sites."""
     crystal = WyckoffRepresentation(139, ("Nd", "Al", "Al", "Cu"), ("a", "j", "i", "f"))
-    counts = plots.parameter_counts([crystal])
+    counts = parameter_counts([crystal])
     assert counts.to_dict("records") == [{"point_cloud": 45, "continuous": 4, "discrete": 5}]
 
 
@@ -116,7 +122,7 @@ def test_a_point_cloud_counts_the_primitive_cell(group, lattice, free):
     sites = [[0.11, 0.23, 0.31], [0.37, 0.05, 0.66]]
     structure = Structure.from_spacegroup(symbol, lattice, ["Na", "Cl"], sites)
     crystal = from_structure(structure)
-    (counts,) = plots.parameter_counts([crystal]).to_dict("records")
+    (counts,) = parameter_counts([crystal]).to_dict("records")
     assert counts["point_cloud"] == 3 * len(structure.get_primitive_structure()) + 6
     assert counts["continuous"] == crystal.degrees_of_freedom + free
 
@@ -126,4 +132,6 @@ def test_the_same_figure_gives_the_same_bytes(tmp_path, monkeypatch):
     crystal = WyckoffRepresentation(225, ("Tm", "Mg", "Hg"), ("a", "b", "c"))
     for name in ("one", "two"):
         plots.save(plots.tokens(crystal.variants()), "quick", name, "notebooks/x.ipynb")
-    assert (tmp_path / "quick/one.png").read_bytes() == (tmp_path / "quick/two.png").read_bytes()
+    for kind in ("png", "svg"):
+        one, two = ((tmp_path / f"quick/{name}.{kind}").read_bytes() for name in ("one", "two"))
+        assert one == two

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from pymatgen.core import Lattice, Structure
 
-from wyk import plots_crystals, recovery
+from wyk import recovery, summaries
 
 
 @pytest.fixture(scope="module")
@@ -69,13 +69,15 @@ def test_the_curve_counts_what_was_found():
             "real": [-3.0, -3.0, -3.0],
             "energies": [[-3.0, -3.0], [-2.0, -3.0], [-2.0, -2.0]],
             "free_numbers": [1, 5, 20],
+            "calls": [[3, 5], [10, 10], [0, 20]],
         }
     )
-    curve = plots_crystals.recovery_table(table).set_index(["free_numbers", "draws"])
+    curve = summaries.recovery(table).set_index(["free_numbers", "draws"])
     assert curve.loc[("all", 1), "found"] == pytest.approx(1 / 3)
     assert curve.loc[("all", 2), "found"] == pytest.approx(2 / 3)
     assert curve.loc[("4 to 6", 2), ["found", "n"]].tolist() == [1.0, 1]
     assert curve.loc[("13 and more", 2), "found"] == 0
+    assert curve.loc["all", "calls"].tolist() == [8.0, 8.0]
     assert "7 to 12" not in curve.index  # there is none
 
 

@@ -43,6 +43,11 @@ def table(**more) -> pd.DataFrame:
     )
 
 
+def judge(crystals, structures, known, known_structures, test, floor) -> tuple[dict, pd.DataFrame]:
+    judged, found = sun.judged(crystals, structures, known, known_structures)
+    return sun.relaxed(judged, found, test, floor), judged
+
+
 def fractions(block: dict) -> dict:
     return {k: (e["numerator"], e["denominator"]) for k, e in block.items() if "numerator" in e}
 
@@ -51,7 +56,7 @@ def test_rates_by_hand(structures):
     kept = [row[2] for row in ROWS]
     crystals = table(converged=[True] * 6 + [False], symmetry_kept=kept)
     real = {"test": [SALT, PEROVSKITE], "floor": [IODIDE]}
-    block, judged = sun.relaxed(crystals, structures, [CAESIUM], [crystal(CAESIUM)], **real)
+    block, judged = judge(crystals, structures, [CAESIUM], [crystal(CAESIUM)], **real)
     for column, entry in (("unique", "uniqueness"), ("novel", "novelty")):
         assert judged[column].sum() == block[entry]["numerator"]
     assert (judged["novel"] <= judged["unique"]).all()
@@ -76,8 +81,17 @@ def test_rates_by_hand(structures):
     assert {entry["n"] for entry in block.values() if "floor" in entry} == {4}
 
 
+def test_the_first_rows_of_many_count_as_if_they_were_all(structures):
+    given = ([CAESIUM], [crystal(CAESIUM)])
+    real = ([SALT, PEROVSKITE], [IODIDE])
+    judged, found = sun.judged(table(), structures, *given)
+    alone, _ = judge(table().head(3), structures[:3], *given, *real)
+    assert sun.relaxed(judged.head(3), found[:3], *real) == alone
+    assert alone != sun.relaxed(judged, found, *real)
+
+
 def test_crystals_that_were_not_relaxed_say_nothing_of_it(structures):
-    block, _ = sun.relaxed(table(), structures, [CAESIUM], None, [SALT], [IODIDE])
+    block, _ = judge(table(), structures, [CAESIUM], None, [SALT], [IODIDE])
     assert not {"converged", "symmetry_kept", "ssun", "ssun_plausible"} & set(block)
     assert fractions(block)["sun"] == (3, 7)
 
@@ -87,7 +101,7 @@ def test_without_reference_structures_novelty_is_by_fingerprint(structures):
     stretched.apply_strain([0, 0, 0.08])
     assert from_structure(stretched).space_group == 123
     crystals = table().iloc[3:4]
-    block, _ = sun.relaxed(crystals, [stretched], [CAESIUM], None, [SALT], [IODIDE])
+    block, _ = judge(crystals, [stretched], [CAESIUM], None, [SALT], [IODIDE])
     assert block["novelty"]["value"] == 1
-    block, _ = sun.relaxed(crystals, [stretched], [CAESIUM], [crystal(CAESIUM)], [SALT], [IODIDE])
+    block, _ = judge(crystals, [stretched], [CAESIUM], [crystal(CAESIUM)], [SALT], [IODIDE])
     assert block["novelty"]["value"] == 0

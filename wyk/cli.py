@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from wyk import options
+from wyk import experiments, options
 from wyk.options import CORES, SOURCES, Hull, Jobs, ModelDir, Out, Seed
 
 app = typer.Typer(
@@ -52,20 +52,6 @@ def train(
     from wyk import training
 
     training.train(experiment, jobs, devices)
-
-
-@app.command()
-def trials(
-    experiment: Annotated[str, typer.Option(help="An experiment of params.yaml.")],
-    jobs: Jobs = CORES,
-) -> None:
-    """Train with changed settings, as params.yaml lists them, and compare; resumes what was interrupted."""
-    from wyk import params
-
-    params.experiment(experiment)  # an unknown one is found before torch is loaded
-    from wyk import trials as comparisons
-
-    typer.echo(f"{comparisons.run(experiment, jobs)}: the trials of {experiment}")
 
 
 @app.command()
@@ -211,35 +197,6 @@ def likelihood(
 
 
 @app.command()
-def sweep(
-    model: ModelDir,
-    temperatures: Annotated[
-        str, typer.Option(callback=options.temperatures, metavar="NUMBERS", help="E.g. 0.01,1,100.")
-    ],
-    n: Annotated[int, typer.Option("-n", min=1, help="Samples at each temperature.")],
-    reference: Annotated[str, typer.Option(help="Test set, as in `wyk evaluate`.")],
-    training: Annotated[
-        list[str], typer.Option(help="What is not novel; once each for train and val.")
-    ],
-    out: Out,
-    seed: Seed = 0,
-    jobs: Jobs = CORES,
-) -> None:
-    """What becomes of samples when the temperature changes (CSV): with formal masks, and without."""
-    import pandas as pd
-
-    from wyk import checkpoint, datasets, paths
-    from wyk import sweep as sweeps
-
-    test = datasets.load(reference, jobs)
-    known = pd.concat([datasets.load(source, jobs) for source in training])
-    table = sweeps.sweep(checkpoint.load(model), temperatures, n, test, known, seed)
-    with paths.writing(out) as temporary:
-        table.to_csv(temporary, index=False)
-    typer.echo(f"{out}: {len(temperatures)} temperatures")
-
-
-@app.command()
 def structures(
     representations: Annotated[Path, typer.Argument(help="Parquet of representations.")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT_DIR", help="Folder to write.")],
@@ -288,26 +245,6 @@ def structures(
         jobs=jobs,
     )
     typer.echo(f"{out}: {table['cif'].notna().sum()} crystals of {len(table)} representations")
-
-
-@app.command()
-def recovery(
-    crystals: Annotated[str, typer.Argument(help=f"Real crystals: {SOURCES}.")],
-    n: Annotated[int, typer.Option("-n", min=1, help="How many of them, chosen at random.")],
-    out: Out,
-    draws: Annotated[int, typer.Option(min=1, help="pyXtal draws of each.")] = 10,
-    seed: Seed = 0,
-    jobs: Jobs = CORES,
-) -> None:
-    """Whether random draws find real crystals again, from their representations alone (Parquet)."""
-    from wyk import paths
-    from wyk import recovery as recoveries
-
-    table = recoveries.recover(crystals, n, draws, seed, jobs)
-    with paths.writing(out) as temporary:
-        table.to_parquet(temporary, index=False)
-    share = recoveries.found(table)[:, -1].mean()
-    typer.echo(f"{out}: {share:.1%} of {len(table)} crystals found by {draws} draws")
 
 
 @app.command()
@@ -378,6 +315,10 @@ def evaluate(
         jobs=jobs,
     )
     typer.echo(f"{out}: metrics of {samples}")
+
+
+for command in experiments.COMMANDS:
+    app.command()(command)
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ from wyk.relaxation import POTENTIAL
 from wyk.representation import COLUMNS, from_table, read_representations
 from wyk.stability import IMPLAUSIBLE, OPTIMISM, REFERENCE, STABLE, Hull
 
+FIRST = 1000  # crystals, about as many as the paper relaxed: distances and their floors depend on n
 NEEDS_TRAINING = ("novelty", "sun", "ssun", "sun_plausible", "ssun_plausible")
 LIBRARIES = [
     "chgnet",
@@ -45,7 +46,8 @@ def evaluate(
     """Writes the metrics of a set of structures as JSON.
 
     Block `raw` is of the samples' representations, `relaxed` of crystals: those made of the first samples, or the
-    samples themselves where they are crystals, as they stand.
+    samples themselves where they are crystals, as they stand. Where there are more than FIRST of these,
+    `relaxed_first` is of the first FIRST alone.
 
     Args:
         samples, reference: what is judged, and the test set that distances are measured to; each
@@ -83,22 +85,19 @@ def evaluate(
             origin = "relaxed by wyk evaluate" if relax else "as given"
         by_structure = not any(map(_is_bare, training))
         if table is not None:
-            result["relaxed"], table = sun.relaxed(
-                table,
-                structures,
-                from_table(known),
-                _known_structures(training, structures) if by_structure else None,
-                from_table(test),
-                from_table(known),
-                seed,
-            )
+            known_structures = _known_structures(training, structures) if by_structure else None
+            table, found = sun.judged(table, structures, from_table(known), known_structures)
+            sets = from_table(test), from_table(known)
+            result["relaxed"] = sun.relaxed(table, found, *sets, seed)
+            if len(table) > FIRST:
+                result["relaxed_first"] = sun.relaxed(table.head(FIRST), found[:FIRST], *sets, seed)
             if judged:
                 with writing(judged) as other:
                     table.to_parquet(other, index=False)
         if likelihoods:
             result["likelihood"] = divergence.summary(divergence.load(likelihoods), seed)
         if not training:
-            for block in ("raw", "relaxed"):
+            for block in ("raw", "relaxed", "relaxed_first"):
                 for name in NEEDS_TRAINING:
                     result.get(block, {}).pop(name, None)
         matcher = "StructureMatcher, default parameters"

@@ -129,6 +129,13 @@ class Structures(Section):
     time_limit: Positive  # s for all draws of a representation and their relaxation
 
 
+class Baselines(Section):
+    """Representations made without a model, and crystals of the first of them, drawn as in `structures`."""
+
+    n: Positive
+    crystals: Positive
+
+
 class Recovery(Section):
     """Real crystals of the test set, looked for by random draws."""
 
@@ -164,6 +171,7 @@ class Experiment(Section):
     likelihood: Likelihood
     sweep: Sweep
     structures: Structures
+    baselines: Baselines
     recovery: Recovery
     trials: Trials
 

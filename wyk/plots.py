@@ -22,6 +22,7 @@ from wyk.spacegroups import space_group
 
 WIDTH = 3.4  # inches, a column of a journal page
 DARK, MIDDLE, LIGHT = "#1b3a5c", "#d1742b", "#c9ced6"  # apart in hue, and in grey print
+USUAL = 0.99  # of the test set: values of properties beyond these are not drawn
 MANY = 48  # variants; triclinic crystals have up to 1,344
 STYLE = {
     "font.size": 8,
@@ -33,47 +34,39 @@ STYLE = {
     "figure.constrained_layout.use": True,
 }
 
-# Last space-group number, name and free lattice parameters of each crystal system.
+# Last space-group number and name of each crystal system.
 SYSTEMS = (
-    (2, "triclinic", 6),
-    (15, "monoclinic", 4),
-    (74, "orthorhombic", 3),
-    (142, "tetragonal", 2),
-    (167, "trigonal", 2),
-    (194, "hexagonal", 2),
-    (230, "cubic", 1),
+    (2, "triclinic"),
+    (15, "monoclinic"),
+    (74, "orthorhombic"),
+    (142, "tetragonal"),
+    (167, "trigonal"),
+    (194, "hexagonal"),
+    (230, "cubic"),
 )
 
 
 def save(figure: Figure, experiment: str, name: str, notebook: str) -> None:
-    """Writes ``figures/<experiment>/<name>.png``, which carries the name of its notebook.
+    """Writes ``figures/<experiment>/<name>.png`` and ``.svg``, which carry the name of their notebook.
 
-    The same figure gives the same bytes: no date and no library version goes in.
+    The same figure gives the same bytes: no date and no library version goes in, and no random name.
     """
-    with writing(figures(experiment) / f"{name}.png") as temporary:
-        figure.savefig(temporary, dpi=200, metadata={"Software": None, "Source": notebook})
+    details = {
+        "png": {"Software": None, "Source": notebook},
+        "svg": {"Creator": None, "Date": None, "Source": notebook},
+    }
+    for kind, metadata in details.items():
+        with (
+            writing(figures(experiment) / f"{name}.{kind}") as temporary,
+            plt.rc_context({"svg.hashsalt": "wyk"}),
+        ):
+            figure.savefig(temporary, dpi=200, metadata=metadata)
 
 
 def save_data(table: pd.DataFrame, experiment: str, name: str) -> None:
     """Writes what a figure shows, ``figures/<experiment>/<name>.csv``."""
     with writing(figures(experiment) / f"{name}.csv") as temporary:
         table.to_csv(temporary, index=False)
-
-
-def parameter_counts(representations: Sequence[WyckoffRepresentation]) -> pd.DataFrame:
-    """How many numbers describe each crystal, counted as in the caption of the paper's Figure 2.
-
-    Returns:
-        One row per crystal: ``point_cloud`` (three coordinates per atom of the primitive cell and
-        six of the lattice), ``continuous`` (free coordinates and free lattice parameters) and
-        ``discrete`` (the space group and one Wyckoff position per site).
-    """
-    rows = []
-    for crystal in representations:
-        atoms = crystal.n_atoms // space_group(crystal.space_group).lattice_points
-        lattice = next(free for last, _, free in SYSTEMS if crystal.space_group <= last)
-        rows.append((3 * atoms + 6, crystal.degrees_of_freedom + lattice, 1 + len(crystal.letters)))
-    return pd.DataFrame(rows, columns=["point_cloud", "continuous", "discrete"])
 
 
 def tokens(representations: Sequence[WyckoffRepresentation]) -> Figure:
@@ -96,11 +89,11 @@ def tokens(representations: Sequence[WyckoffRepresentation]) -> Figure:
     return closed(figure)
 
 
-def parameters(counts: pd.DataFrame) -> Figure:
-    """How many crystals need at most so many parameters, by the way they are described.
+def parameters(table: pd.DataFrame) -> Figure:
+    """How many crystals need at most so many parameters, by the way they are described (paper, Figure 2).
 
     Args:
-        counts: columns of `parameter_counts`.
+        table: of `summaries.parameters`.
     """
     labels = {
         "point_cloud": ("point cloud, continuous", "gray", ":"),
@@ -109,28 +102,37 @@ def parameters(counts: pd.DataFrame) -> Figure:
     }
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(WIDTH, 2.2))
-        for column, (label, colour, line) in labels.items():
-            sns.ecdfplot(counts[column], ax=axes, label=label, color=colour, linestyle=line)
+        for description, (label, colour, line) in labels.items():
+            rows = table[table["description"] == description]
+            sns.ecdfplot(
+                rows,
+                x="parameters",
+                weights="crystals",
+                ax=axes,
+                label=label,
+                color=colour,
+                linestyle=line,
+            )
         axes.set(xscale="log", xlabel="parameters of a crystal", ylabel="crystals, cumulated")
         axes.set_xticks([1, 2, 5, 10, 20, 50, 100, 200], minor=False)
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_major_formatter(PercentFormatter(1))
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         figure.legend(loc="outside upper left", ncols=2)
     return closed(figure)
 
 
-def space_groups(numbers: Sequence[int]) -> Figure:
+def space_groups(table: pd.DataFrame) -> Figure:
     """Share of each space group, the crystal systems marked (paper, Figure 4).
 
     Args:
-        numbers: space-group number of each crystal.
+        table: columns `space_group` and `crystals`.
     """
-    share = pd.Series(numbers).value_counts(normalize=True).reindex(range(1, 231), fill_value=0)
+    share = table.set_index("space_group")["crystals"] / table["crystals"].sum()
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(WIDTH, 2.2))
         first = 0.5
-        for i, (last, name, _) in enumerate(SYSTEMS):
+        for i, (last, name) in enumerate(SYSTEMS):
             if i % 2 == 0:
                 axes.axvspan(first, last + 0.5, color=LIGHT, alpha=0.4, linewidth=0)
             axes.text(
@@ -147,28 +149,78 @@ def space_groups(numbers: Sequence[int]) -> Figure:
         axes.bar(share.index, share, width=1.4, color=DARK)
         axes.set(xlim=(0.5, 230.5), xlabel="space group", ylabel="crystals")
         axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
-        axes.yaxis.set_major_formatter(PercentFormatter(1))
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes.set_xticks([1, 50, 100, 150, 200, 230])
     return closed(figure)
 
 
-def variants(counts: Sequence[int]) -> Figure:
+def variants(table: pd.DataFrame) -> Figure:
     """How many equivalent representations crystals have (paper, §3.3).
 
     Args:
-        counts: number of normalizer variants of each crystal.
+        table: columns `variants` and `crystals`.
     """
-    share = pd.Series(counts).clip(upper=MANY).value_counts(normalize=True).sort_index()
+    share = table["crystals"].groupby(table["variants"].clip(upper=MANY)).sum()
+    share = share / share.sum()
     labels = [str(count) if count < MANY else f"≥ {MANY}" for count in share.index]
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(WIDTH, 2.0))
         colours = [DARK if count < 10 else MIDDLE for count in share.index]
         axes.bar(labels, share, color=colours)
         axes.set(xlabel="equivalent Wyckoff representations", ylabel="crystals")
-        axes.yaxis.set_major_formatter(PercentFormatter(1))
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         few = share[share.index < 10].sum()
         patches = [plt.Rectangle((0, 0), 1, 1, color=colour) for colour in (DARK, MIDDLE)]
         axes.legend(patches, [f"fewer than 10: {few:.1%}", f"10 or more: {1 - few:.1%}"])
+    return closed(figure)
+
+
+def properties(table: pd.DataFrame) -> Figure:
+    """Numbers of elements, sites and free coordinates, of generated and real crystals (paper, Figures 5, 6, 8, 9).
+
+    Args:
+        table: of `summaries.properties`.
+    """
+    labels = {
+        "elements": "elements",
+        "sites": "occupied Wyckoff positions",
+        "dof": "free coordinates of all positions",
+    }
+    looks = {
+        "samples": ("own samples", DARK, "-", "o"),
+        "random": ("random positions", MIDDLE, "--", "s"),
+        "substitution": ("substitution", "gray", ":", "^"),
+    }
+    with plt.rc_context(STYLE):
+        figure, panels = plt.subplots(3, figsize=(WIDTH, 5.2))
+        for axes, (quantity, label) in zip(panels, labels.items(), strict=True):
+            parts = dict(iter(table[table["quantity"] == quantity].groupby("set")))
+            test = parts["test"]
+            usual = test["share"].cumsum() - test["share"] < USUAL
+            most = test["value"][usual].max()
+            axes.bar(test["value"], test["share"], color=LIGHT, width=0.8, label="test set")
+            for name, (text, colour, line, marker) in looks.items():
+                share = parts[name].set_index("value")["share"]
+                share = share.reindex(range(most + 1), fill_value=0).iloc[test["value"].min() :]
+                axes.plot(
+                    share.index,
+                    share,
+                    line,
+                    color=colour,
+                    marker=marker,
+                    markersize=3,
+                    linewidth=1,
+                    label=text,
+                )
+            axes.set(
+                xlabel=label,
+                ylabel="crystals",
+                xlim=(test["value"].min() - 0.6, most + 0.6),
+                ylim=(0, None),
+            )
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=2)
     return closed(figure)
 
 

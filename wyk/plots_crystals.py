@@ -1,7 +1,5 @@
 """Figures of crystals: how they are made, whether real ones are found again, how stable new ones are."""
 
-from itertools import pairwise
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -9,18 +7,20 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from pymatgen.core import Structure
 
-from wyk.drawing import TIERS
+from wyk.paths import figures, writing
 from wyk.plots import DARK, LIGHT, MIDDLE, STYLE, WIDTH, balls, closed, draw_cell, name
-from wyk.recovery import FOUND, found
+from wyk.recovery import FOUND
 from wyk.stability import STABLE
-from wyk.statistics import wilson
 from wyk.structures import read_cif
+from wyk.table1 import PAPER
 
 FLOOR = 1e-3  # eV/atom: below it, curves of energy end
 SHOWN = (-0.4, 0.8)  # eV/atom above the hull that are drawn
-# Stable ones among novel crystals of WyckoffTransformer: S.U.N. by novelty, Table 1, binary & ternary half; hull of
-# the Materials Project.
-PAPER_STABLE = 0.387 / 0.89
+STEPS = 240  # between them
+# Stable ones among novel crystals: S.U.N. by novelty; hull of the Materials Project.
+PAPER_STABLE = {
+    name: PAPER[name]["sun"] / PAPER[name]["novelty"] for name in ("WyckoffTransformer", "WyCryst")
+}
 
 
 def steps(crystals: dict[str, Structure]) -> Figure:
@@ -37,6 +37,12 @@ def steps(crystals: dict[str, Structure]) -> Figure:
             axes.set_title(f"{title}\n{a:.1f}, {b:.1f}, {c:.1f} Å", fontsize=7)
         figure.legend(handles=balls(cell), loc="outside lower center", ncols=4)
     return closed(figure)
+
+
+def as_cifs(crystals: dict[str, Structure]) -> pd.DataFrame:
+    """Columns `title` and `cif`, without symmetry."""
+    texts = [structure.to(fmt="cif") for structure in crystals.values()]
+    return pd.DataFrame({"title": list(crystals), "cif": texts})
 
 
 def descent(table: pd.DataFrame) -> Figure:
@@ -69,37 +75,11 @@ def descent(table: pd.DataFrame) -> Figure:
     return closed(figure)
 
 
-def recovery_table(table: pd.DataFrame) -> pd.DataFrame:
-    """Share of real crystals that so many draws find, for all of them and by their free numbers.
-
-    Args:
-        table: of `recovery.recover`.
-
-    Returns:
-        Columns `free_numbers` ("all", "1 to 3", …), `draws`, `found` (share), `low` and `high` (95% interval), `n`.
-    """
-    hits = found(table)
-    free = table["free_numbers"].to_numpy()
-    edges = [0, *TIERS, np.inf]
-    groups = {"all": free > 0}
-    for low, high in pairwise(edges):
-        label = f"{low + 1} to {high}" if np.isfinite(high) else f"{low + 1} and more"
-        groups[label] = (free > low) & (free <= high)
-    rows = []
-    for label, chosen in groups.items():
-        n = int(chosen.sum())
-        for k in range(hits.shape[1] if n else 0):
-            count = int(hits[chosen, k].sum())
-            low, high = wilson(count, n)
-            rows.append((label, k + 1, count / n, low, high, n))
-    return pd.DataFrame(rows, columns=["free_numbers", "draws", "found", "low", "high", "n"])
-
-
 def recovery(table: pd.DataFrame) -> Figure:
     """Share of real crystals found again against the number of draws.
 
     Args:
-        table: of `recovery_table`.
+        table: of `summaries.recovery`.
     """
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(WIDTH, 2.6))
@@ -132,33 +112,39 @@ def recovery(table: pd.DataFrame) -> Figure:
     return closed(figure)
 
 
-def stability_table(crystals: pd.DataFrame) -> pd.DataFrame:
-    """How far above the hull novel crystals are, cumulated, for all and by what the hull knows of their elements.
+def stability_table(crystals: pd.DataFrame, others: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """How far above the hull novel crystals are, cumulated: ours, by what the hull knows of them, and others.
 
     Args:
-        crystals: of `sun.relaxed`.
+        crystals: of `sun.judged`.
+        others: name → such a table of somebody else's crystals.
 
     Returns:
-        Columns `hull` ("covered", "not covered", "all"), `e_above_hull` (eV/atom, rising), `share` of the novel
-        crystals up to it, and `n`, the number of novel crystals.
+        Columns `crystals` ("all", "covered", "not covered", and the names), `e_above_hull` (eV/atom, the same
+        values for each), `share` of the novel crystals up to it, and `n`, the number of novel crystals.
     """
     new = crystals[crystals["novel"]]
     groups = {
         "all": new,
         "covered": new[new["hull_covered"]],
         "not covered": new[~new["hull_covered"]],
+        **{name: table[table["novel"]] for name, table in others.items()},
     }
-    parts = [
-        pd.DataFrame(
-            {
-                "hull": label,
-                "e_above_hull": np.sort(rows["e_above_hull"]),  # NaN, no energy, comes last
-                "share": np.arange(1, len(rows) + 1) / max(len(rows), 1),
-                "n": len(rows),
-            }
+    grid = np.linspace(*SHOWN, STEPS + 1).round(6)
+    parts = []
+    for label, rows in groups.items():
+        energies = np.sort(rows["e_above_hull"])  # NaN, no energy, comes last
+        below = np.searchsorted(energies, grid, side="right")
+        parts.append(
+            pd.DataFrame(
+                {
+                    "crystals": label,
+                    "e_above_hull": grid,
+                    "share": below / max(len(rows), 1),
+                    "n": len(rows),
+                }
+            )
         )
-        for label, rows in groups.items()
-    ]
     return pd.concat(parts, ignore_index=True)
 
 
@@ -168,19 +154,32 @@ def stability(table: pd.DataFrame) -> Figure:
     Args:
         table: of `stability_table`.
     """
+    looks = {
+        "all": ("ours", "black", "-"),
+        "covered": ("ours, in the hull", DARK, "--"),
+        "not covered": ("ours, not in it", DARK, ":"),
+        "substitution": ("substitution", MIDDLE, "-"),
+        "random": ("random positions", MIDDLE, "-."),
+    }
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(figsize=(WIDTH, 2.5))
-        looks = {"all": ("black", "-"), "covered": (DARK, "--"), "not covered": (MIDDLE, ":")}
-        for label, rows in table.groupby("hull"):
-            colour, line = looks[label]
-            axes.step(
-                rows["e_above_hull"], rows["share"], where="post", color=colour, linestyle=line,
-                label=f"{label} (n = {len(rows)})",
+        figure, axes = plt.subplots(figsize=(WIDTH, 2.9))
+        for kind, (label, colour, line) in looks.items():
+            rows = table[table["crystals"] == kind]
+            axes.plot(
+                rows["e_above_hull"], rows["share"], line, color=colour, linewidth=1.2,
+                label=f"{label} (n = {rows['n'].iloc[0]:,})",
             )  # fmt: skip
         axes.axvline(STABLE, color="gray", linewidth=0.8)
-        axes.axhline(PAPER_STABLE, color="gray", linewidth=0.8, linestyle="-.")
-        axes.text(SHOWN[1], PAPER_STABLE, "paper", ha="right", va="bottom", color="gray")
         axes.text(STABLE, 0.02, f" {STABLE} eV/atom", color="gray")
+        for (model, share), marker in zip(PAPER_STABLE.items(), "DX", strict=True):
+            axes.plot(
+                STABLE,
+                share,
+                marker,
+                color="gray",
+                markeredgecolor="black",
+                label=f"paper: {model}",
+            )
         axes.set(
             xlim=SHOWN,
             ylim=(0, 1),
@@ -188,7 +187,7 @@ def stability(table: pd.DataFrame) -> Figure:
             ylabel="novel crystals, cumulated",
         )
         axes.yaxis.set_major_formatter(PercentFormatter(1))
-        figure.legend(loc="outside upper left", ncols=2, title="chemical system in the hull")
+        figure.legend(loc="outside upper left", ncols=2, columnspacing=1, fontsize=6)
     return closed(figure)
 
 
@@ -243,6 +242,13 @@ def listing(crystals: pd.DataFrame) -> pd.DataFrame:
             "CIF": [f"{material_id}.cif" for material_id in crystals["material_id"]],
         }
     )
+
+
+def save_cifs(crystals: pd.DataFrame, experiment: str, folder: str) -> None:
+    """Writes ``figures/<experiment>/<folder>/<material_id>.cif`` of each crystal."""
+    for material_id, cif in crystals[["material_id", "cif"]].itertuples(index=False):
+        with writing(figures(experiment) / folder / f"{material_id}.cif") as temporary:
+            temporary.write_text(cif, encoding="utf-8")
 
 
 def gallery(crystals: pd.DataFrame) -> Figure:

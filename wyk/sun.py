@@ -19,18 +19,13 @@ from wyk.statistics import rate
 RELAXED = ("converged", "symmetry_kept")  # columns that only relaxed crystals have
 
 
-def relaxed(
+def judged(
     crystals: pd.DataFrame,
     structures: Sequence[Structure | None],
     known: Sequence[WyckoffRepresentation],
     known_structures: Sequence[Structure] | None,
-    test: Sequence[WyckoffRepresentation],
-    floor: Sequence[WyckoffRepresentation],
-    seed: int = 0,
-) -> tuple[dict, pd.DataFrame]:
-    """The block `relaxed`: as `metrics.raw`, of crystals, and how stable they are; and what each crystal counts as.
-
-    A row without a crystal counts as neither valid nor stable. Rates from `converged` on are over all rows.
+) -> tuple[pd.DataFrame, list[WyckoffRepresentation | None]]:
+    """Which crystals differ from those before them, and from the known ones.
 
     Args:
         crystals: n rows with the columns of `Hull.judge`, and those of RELAXED if they were relaxed.
@@ -38,42 +33,63 @@ def relaxed(
         known: representations that are not novel: training and validation.
         known_structures: their crystals, or those of them that have a formula of `structures`. With them novelty is
             StructureMatcher's; without, it is by fingerprint.
-        test, floor: see `metrics.raw`.
-        seed: of bootstrap and floors.
 
     Returns:
-        The block, and the crystals with columns `unique` and `novel` (and unique); False where there is no crystal.
+        The crystals with columns `unique` and `novel` (and unique), False where there is no crystal; and the
+        representation of each, None where there is no crystal.
     """
     found = [representation(structure) for structure in structures]
     rows = np.array([i for i, each in enumerate(found) if each is not None], int)
-    unique = novelty.unique([structures[i] for i in rows])
-    distinct = rows[unique]
+    distinct = rows[novelty.unique([structures[i] for i in rows])]
     if known_structures is None:
         novel = novelty.novel([found[i] for i in distinct], known)
     else:
         novel = novelty.novel([structures[i] for i in distinct], known_structures)
-    new = distinct[novel]
-    is_unique, is_new = (np.isin(np.arange(len(crystals)), rows) for rows in (distinct, new))
+    is_unique, is_new = (
+        np.isin(np.arange(len(crystals)), rows) for rows in (distinct, distinct[novel])
+    )
+    return crystals.assign(unique=is_unique, novel=is_new), found
+
+
+def relaxed(
+    crystals: pd.DataFrame,
+    found: Sequence[WyckoffRepresentation | None],
+    test: Sequence[WyckoffRepresentation],
+    floor: Sequence[WyckoffRepresentation],
+    seed: int = 0,
+) -> dict:
+    """The block `relaxed`: as `metrics.raw`, of crystals, and how stable they are.
+
+    A row without a crystal counts as neither valid nor stable. Rates from `converged` on are over all rows.
+
+    Args:
+        crystals, found: of `judged`, or the first rows of both.
+        test, floor: see `metrics.raw`.
+        seed: of bootstrap and floors.
+    """
+    valid = np.array([each is not None for each in found], bool)
+    unique, new = (crystals[name].to_numpy(bool) for name in ("unique", "novel"))
     stable = crystals["e_above_hull"].to_numpy(float) < STABLE  # NaN is not
     plausible = ~crystals["implausible"].to_numpy(bool)
+    novel = [each for each, chosen in zip(found, new, strict=True) if chosen]
     entries = {
-        "formal_validity": rate([True] * len(rows), len(crystals)),
-        "uniqueness": rate(unique),
-        "novelty": rate(novel),
-        **metrics.properties([found[i] for i in new], test, floor, seed),
+        "formal_validity": rate(valid),
+        "uniqueness": rate(unique[valid]),
+        "novelty": rate(new[unique]),
+        **metrics.properties(novel, test, floor, seed),
         **{name: rate(crystals[name].to_numpy(bool)) for name in RELAXED if name in crystals},
         "stable": rate(stable),
-        "sun": rate(stable & is_new),
+        "sun": rate(stable & new),
         "stable_plausible": rate(stable & plausible),
-        "sun_plausible": rate(stable & plausible & is_new),
+        "sun_plausible": rate(stable & plausible & new),
         "implausible": rate(~plausible),
         "hull_coverage": rate(crystals["hull_covered"].to_numpy(bool)),
     }
     if "symmetry_kept" in crystals:
         kept = crystals["symmetry_kept"].to_numpy(bool)
-        entries["ssun"] = rate(stable & is_new & kept)
-        entries["ssun_plausible"] = rate(stable & plausible & is_new & kept)
-    return entries, crystals.assign(unique=is_unique, novel=is_new)
+        entries["ssun"] = rate(stable & new & kept)
+        entries["ssun_plausible"] = rate(stable & plausible & new & kept)
+    return entries
 
 
 def representation(structure: Structure | None) -> WyckoffRepresentation | None:

@@ -1,0 +1,110 @@
+"""Commands that only the experiments of the paper need: comparisons, and tables of what may be published."""
+
+from typing import Annotated, Literal
+
+import typer
+
+from wyk import options
+from wyk.options import CORES, SOURCES, Jobs, ModelDir, Out, Seed
+
+Experiment = Annotated[str, typer.Option(help="An experiment of params.yaml.")]
+
+
+def trials(
+    experiment: Experiment,
+    jobs: Jobs = CORES,
+) -> None:
+    """Train with changed settings, as params.yaml lists them, and compare; resumes what was interrupted."""
+    from wyk import params
+
+    params.experiment(experiment)  # an unknown one is found before torch is loaded
+    from wyk import trials as comparisons
+
+    typer.echo(f"{comparisons.run(experiment, jobs)}: the trials of {experiment}")
+
+
+def sweep(
+    model: ModelDir,
+    temperatures: Annotated[
+        str, typer.Option(callback=options.temperatures, metavar="NUMBERS", help="E.g. 0.01,1,100.")
+    ],
+    n: Annotated[int, typer.Option("-n", min=1, help="Samples at each temperature.")],
+    reference: Annotated[str, typer.Option(help="Test set, as in `wyk evaluate`.")],
+    training: Annotated[
+        list[str], typer.Option(help="What is not novel; once each for train and val.")
+    ],
+    out: Out,
+    seed: Seed = 0,
+    jobs: Jobs = CORES,
+) -> None:
+    """What becomes of samples when the temperature changes (CSV): with formal masks, and without."""
+    import pandas as pd
+
+    from wyk import checkpoint, datasets, paths
+    from wyk import sweep as sweeps
+
+    test = datasets.load(reference, jobs)
+    known = pd.concat([datasets.load(source, jobs) for source in training])
+    table = sweeps.sweep(checkpoint.load(model), temperatures, n, test, known, seed)
+    with paths.writing(out) as temporary:
+        table.to_csv(temporary, index=False)
+    typer.echo(f"{out}: {len(temperatures)} temperatures")
+
+
+def recovery(
+    crystals: Annotated[str, typer.Argument(help=f"Real crystals: {SOURCES}.")],
+    n: Annotated[int, typer.Option("-n", min=1, help="How many of them, chosen at random.")],
+    out: Out,
+    draws: Annotated[int, typer.Option(min=1, help="pyXtal draws of each.")] = 10,
+    seed: Seed = 0,
+    jobs: Jobs = CORES,
+) -> None:
+    """Whether random draws find real crystals again, from their representations alone (Parquet)."""
+    from wyk import paths
+    from wyk import recovery as recoveries
+
+    table = recoveries.recover(crystals, n, draws, seed, jobs)
+    with paths.writing(out) as temporary:
+        table.to_parquet(temporary, index=False)
+    share = recoveries.found(table)[:, -1].mean()
+    typer.echo(f"{out}: {share:.1%} of {len(table)} crystals found by {draws} draws")
+
+
+def baseline(
+    kind: Annotated[
+        Literal["random", "substitution"],
+        typer.Argument(
+            help="Random positions, or known crystals with an element exchanged.",
+        ),
+    ],
+    known: Annotated[
+        list[str],
+        typer.Option(help=f"What it starts from, once each for train and val: {SOURCES}."),
+    ],
+    n: Annotated[int, typer.Option("-n", min=1, help="How many representations.")],
+    out: Out,
+    seed: Seed = 0,
+    jobs: Jobs = CORES,
+) -> None:
+    """Representations without a model, to compare one with (Parquet)."""
+    import pandas as pd
+
+    from wyk import baselines, datasets
+    from wyk.representation import from_table, to_table, write_representations
+
+    crystals = from_table(pd.concat([datasets.load(source, jobs) for source in known]))
+    write_representations(out, to_table(baselines.KINDS[kind](crystals, n, seed)))
+    typer.echo(f"{out}: {n} representations")
+
+
+def summarise(experiment: Experiment, seed: Seed = 0) -> None:
+    """Counts and means of an experiment's data and results, for its figures (CSV)."""
+    from wyk import params
+
+    params.experiment(experiment)
+    from wyk import summaries
+
+    typer.echo(f"{summaries.write(experiment, seed)}: summaries of {experiment}")
+
+
+COMMANDS = (trials, sweep, recovery, baseline, summarise)
