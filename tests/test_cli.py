@@ -22,6 +22,7 @@ COMMANDS = (
     "represent",
     "train",
     "sample",
+    "generate",
     "likelihood",
     "structures",
     "reference",

@@ -59,36 +59,12 @@ def sample(
     model: ModelDir,
     n: Annotated[int, typer.Option("-n", min=1, help="How many representations.")],
     out: Out,
-    space_group: Annotated[
-        str | None,
-        typer.Option(
-            callback=options.groups,
-            metavar="NUMBERS",
-            help="Only these groups, e.g. 225,227 [default: as often as in train and val].",
-        ),
-    ] = None,
-    elements: Annotated[
-        str | None,
-        typer.Option(
-            callback=options.elements, metavar="SYMBOLS", help="Only of these, e.g. Li,O,Fe."
-        ),
-    ] = None,
-    require: Annotated[
-        str | None,
-        typer.Option(callback=options.elements, metavar="SYMBOLS", help="All of these, e.g. Li."),
-    ] = None,
-    chemical_system: Annotated[
-        str | None,
-        typer.Option(
-            callback=options.system, metavar="SYMBOLS", help="Exactly these, e.g. Li-O-Fe."
-        ),
-    ] = None,
-    max_atoms: Annotated[
-        int | None, typer.Option(min=1, help="Atoms in the primitive cell, at most.")
-    ] = None,
-    max_sites: Annotated[
-        int | None, typer.Option(min=1, help="Occupied Wyckoff positions, at most.")
-    ] = None,
+    space_group: options.SpaceGroups = None,
+    elements: options.Elements = None,
+    require: options.Require = None,
+    chemical_system: options.ChemicalSystem = None,
+    max_atoms: options.MaxAtoms = None,
+    max_sites: options.MaxSites = None,
     complete: Annotated[
         str | None,
         typer.Option(
@@ -108,11 +84,10 @@ def sample(
 ) -> None:
     """Sample new Wyckoff representations from a trained model."""
     options.check_temperature(temperature, "'--temperature'")
-    if outside := sorted(set(require or ()) - set(elements or require or ())):
-        raise typer.BadParameter(
-            f"{', '.join(outside)} is not among --elements.", param_hint="'--require'"
-        )
-    conditions = {
+    conditions = options.conditions(
+        space_group, elements, require, chemical_system, max_atoms, max_sites
+    )
+    asked = {
         "--elements": elements,
         "--require": require,
         "--chemical-system": chemical_system,
@@ -120,13 +95,9 @@ def sample(
         "--max-sites": max_sites,
         "--complete": complete,
     }
-    asked = [name for name, value in conditions.items() if value is not None]
-    if unconstrained and asked:
-        raise typer.BadParameter(f"leave out {', '.join(asked)}.", param_hint="'--unconstrained'")
-    if chemical_system and (elements or require):
-        raise typer.BadParameter(
-            "says it all: leave out --elements and --require.", param_hint="'--chemical-system'"
-        )
+    if unconstrained and any(asked.values()):
+        named = ", ".join(name for name, value in asked.items() if value)
+        raise typer.BadParameter(f"leave out {named}.", param_hint="'--unconstrained'")
     if complete and space_group:
         raise typer.BadParameter(
             "what is to be completed has its space group: leave out --space-group.",
@@ -143,21 +114,48 @@ def sample(
         return
     try:
         frame = sampling.sample(
-            trained,
-            n,
-            temperature=temperature,
-            seed=seed,
-            space_groups=space_group,
-            elements=chemical_system or elements,
-            required=chemical_system or require,
-            max_atoms=max_atoms,
-            max_sites=max_sites,
-            given=given,
+            trained, n, temperature=temperature, seed=seed, given=given, **conditions
         )
     except sampling.GivenError as error:
         raise ValueError(f"{complete}: {error}") from error
     sampling.write(out, frame)
     typer.echo(f"{out}: {len(frame)} representations")
+
+
+@app.command()
+def generate(
+    n: Annotated[int, typer.Option("-n", min=1, help="How many crystals.")],
+    out: options.OutDir,
+    model: ModelDir = Path("runs/biternary_7k/train"),
+    space_group: options.SpaceGroups = None,
+    elements: options.Elements = None,
+    require: options.Require = None,
+    chemical_system: options.ChemicalSystem = None,
+    max_atoms: options.MaxAtoms = 20,
+    max_sites: options.MaxSites = None,
+    draws: options.Draws = options.DRAWS,
+    hull: Hull = None,
+    seed: Seed = 0,
+    jobs: Jobs = CORES,
+) -> None:
+    """New crystals in one go: sampled, relaxed, judged; CIFs, a table, and a page of pictures."""
+    conditions = options.conditions(
+        space_group, elements, require, chemical_system, max_atoms, max_sites
+    )
+    from wyk import generation, stability
+
+    crystals = generation.generate(
+        model,
+        out,
+        n,
+        draws=draws,
+        hull=stability.Hull.load(hull or stability.REFERENCE),
+        seed=seed,
+        jobs=jobs,
+        **conditions,
+    )
+    typer.echo(generation.listing(crystals).to_string(index=False))
+    typer.echo(f"{out}: {crystals['cif'].notna().sum()} crystals of {n}; open {out / 'index.html'}")
 
 
 @app.command()
@@ -199,17 +197,9 @@ def likelihood(
 @app.command()
 def structures(
     representations: Annotated[Path, typer.Argument(help="Parquet of representations.")],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT_DIR", help="Folder to write.")],
+    out: options.OutDir,
     n: Annotated[int | None, typer.Option("-n", min=1, help="Only the first so many.")] = None,
-    draws: Annotated[
-        str,
-        typer.Option(
-            callback=options.draws,
-            metavar="NUMBERS",
-            help="pyXtal draws of each, of which the lowest energy counts: one number, or four: for up to "
-            "3, 6 and 12 free coordinates and lattice parameters, and for more.",
-        ),
-    ] = "2,4,6,8",
+    draws: options.Draws = options.DRAWS,
     finish: Annotated[
         bool,
         typer.Option("--finish", help="Relax each crystal once more, without its symmetry."),

@@ -77,4 +77,70 @@ Hull = Annotated[
     ),
 ]
 Out = Annotated[Path, typer.Option("--out", "-o", help="File to write.")]
+OutDir = Annotated[Path, typer.Option("--out", "-o", metavar="OUT_DIR", help="Folder to write.")]
+Draws = Annotated[
+    str,
+    typer.Option(
+        callback=draws,
+        metavar="NUMBERS",
+        help="pyXtal draws of each, of which the lowest energy counts: one number, or four: for up to "
+        "3, 6 and 12 free coordinates and lattice parameters, and for more.",
+    ),
+]
+DRAWS = "2,4,6,8"
 CORES = os.cpu_count() or 1
+
+# What `wyk sample` and `wyk generate` can be asked for.
+SpaceGroups = Annotated[
+    str | None,
+    typer.Option(
+        "--space-group",
+        callback=groups,
+        metavar="NUMBERS",
+        help="Only these groups, e.g. 225,227 [default: as often as in train and val].",
+    ),
+]
+Elements = Annotated[
+    str | None,
+    typer.Option(callback=elements, metavar="SYMBOLS", help="Only of these, e.g. Li,O,Fe."),
+]
+Require = Annotated[
+    str | None,
+    typer.Option(callback=elements, metavar="SYMBOLS", help="All of these, e.g. Li."),
+]
+ChemicalSystem = Annotated[
+    str | None,
+    typer.Option(callback=system, metavar="SYMBOLS", help="Exactly these, e.g. Li-O-Fe."),
+]
+MaxAtoms = Annotated[int | None, typer.Option(min=1, help="Atoms in the primitive cell, at most.")]
+MaxSites = Annotated[int | None, typer.Option(min=1, help="Occupied Wyckoff positions, at most.")]
+
+
+def conditions(
+    space_group: list[int] | None,
+    elements: list[str] | None,
+    require: list[str] | None,
+    chemical_system: list[str] | None,
+    max_atoms: int | None,
+    max_sites: int | None,
+) -> dict:
+    """These options as arguments of `sampling.sample`.
+
+    Raises:
+        typer.BadParameter: if they contradict one another.
+    """
+    if outside := sorted(set(require or ()) - set(elements or require or ())):
+        raise typer.BadParameter(
+            f"{', '.join(outside)} is not among --elements.", param_hint="'--require'"
+        )
+    if chemical_system and (elements or require):
+        raise typer.BadParameter(
+            "says it all: leave out --elements and --require.", param_hint="'--chemical-system'"
+        )
+    return {
+        "space_groups": space_group,
+        "elements": chemical_system or elements,
+        "required": chemical_system or require,
+        "max_atoms": max_atoms,
+        "max_sites": max_sites,
+    }

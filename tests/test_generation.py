@@ -1,0 +1,80 @@
+"""`wyk generate`: from a model to a folder of crystals and a page that stands by itself."""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from pymatgen.core import Structure
+from typer.testing import CliRunner
+
+from wyk import cli, generation
+
+
+@pytest.fixture(scope="module")
+def made(folder, tmp_path_factory) -> tuple[Path, str]:
+    out = tmp_path_factory.mktemp("generated")
+    asked = ["--space-group", "221,225", "--elements", "Li,O,Mg", "--max-atoms", "5"]
+    command = [
+        "generate",
+        "-n",
+        "4",
+        "--model",
+        str(folder),
+        "-o",
+        str(out),
+        "--draws",
+        "1",
+        *asked,
+    ]
+    result = CliRunner().invoke(cli.app, command)
+    assert result.exit_code == 0, result.output
+    return out, result.output
+
+
+def test_crystals_are_those_asked_for(made):
+    out, _ = made
+    crystals = pd.read_parquet(out / "crystals.parquet")
+    assert set(crystals["space_group"]) <= {221, 225}
+    assert len(crystals) == 4
+    for row in crystals.dropna(subset="cif").itertuples():
+        crystal = Structure.from_file(out / f"cifs/{row.material_id}.cif")
+        assert {e.symbol for e in crystal.composition.elements} <= {"Li", "O", "Mg"}
+        assert len(crystal.get_primitive_structure()) <= 5
+
+
+def test_the_page_needs_nothing_but_the_cifs(made):
+    out, _ = made
+    page = (out / "index.html").read_text(encoding="utf-8")
+    assert page.count("<article>") == 4
+    assert not re.search(r"https?://|<script", page)
+    links = re.findall(r'href="([^"]+)"', page)
+    assert links
+    assert all((out / link).is_file() for link in links)
+    assert page.count("data:image/png;base64,") == len(links)
+
+
+def test_the_terminal_shows_the_most_stable_first(made):
+    _, text = made
+    above = [float(x) for x in re.findall(r"\s([+-]\d\.\d{3})\s+(?:knows|lacks)", text)]
+    assert above == sorted(above)
+    assert "open" in text.splitlines()[-1]
+
+
+def test_what_did_not_become_a_crystal_says_why():
+    row = {
+        "material_id": "a<b>", "space_group": 225, "cif": None, "e_above_hull": float("nan"),
+        "energy_per_atom": float("nan"), "hull_covered": False, "implausible": False,
+        "reason": "<script>no</script>",
+    }  # fmt: skip
+    page = generation.page(pd.DataFrame([row]))
+    assert "No crystal of space group 225" in page
+    assert "<script" not in page
+    assert generation.listing(pd.DataFrame([row]))["CIF"].item() == "<script>no</script>"
+
+
+def test_conditions_that_contradict_one_another(tmp_path):
+    command = ["generate", "-n", "1", "-o", str(tmp_path), "--elements", "Li", "--require", "O"]
+    result = CliRunner().invoke(cli.app, command)
+    assert result.exit_code == 2
+    assert "O is not among --elements" in result.output
