@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # Two processes on two cores; more threads inside each would only wait for one another.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: env data repro test test-browser lint lab bench bench-peer lock clean
+.PHONY: env data repro figures test test-browser lint lab bench bench-peer lock clean
 
 env: $(READY)
 
@@ -23,10 +23,18 @@ $(READY): requirements.lock pyproject.toml
 # Downloads the third-party data sets, or copies them: make data FROM=folder
 data: env
 	python -m wyk.downloads $(if $(FROM),--from "$(FROM)")
+	dvc commit --quiet --force data.dvc
 
 # The `quick` experiment, from data to figures. Other experiments: .venv/bin/dvc repro --glob '*@NAME*'
 repro: env
 	dvc repro --glob '*@quick*'
+
+# Every figure and table of `biternary_7k` again, from what is in git and the store: minutes, no third-party data
+NOTEBOOKS := quickstart dataset training permutation_kl temperature invariance crystals stability table1
+
+figures: env
+	dvc pull --allow-missing
+	dvc repro --force --single-item $(NOTEBOOKS:%=%@biternary_7k)
 
 lint: env
 	ruff check .

@@ -27,6 +27,7 @@ COMMANDS = (
     "structures",
     "reference",
     "evaluate",
+    "compare",
     "trials",
     "sweep",
     "recovery",

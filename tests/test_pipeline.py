@@ -5,8 +5,10 @@ import json
 import re
 import shutil
 import time
+from pathlib import Path
 
 import pytest
+from conftest import Copy
 from dvc.repo import Repo
 
 from wyk import params
@@ -154,9 +156,8 @@ def test_third_party_rows_are_not_pushed_and_long_stages_persist(stages):
         assert persistent == ["train", "structures", "baseline_crystals"]
         in_git = [name for name in STAGES if not outs[name].use_cache]
         assert in_git == ["sweep", "trials", "summaries"]
-        metrics = [out for out in stages[f"evaluate@{experiment}"].outs if out.metric]
-        assert [out.def_path for out in metrics] == [f"figures/{experiment}/metrics.json"]
-        assert not metrics[0].use_cache  # it stands in git
+        evaluated = {out.def_path: out for out in stages[f"evaluate@{experiment}"].outs}
+        assert not evaluated[f"figures/{experiment}/metrics.json"].use_cache  # it stands in git
 
 
 def test_executed_notebooks_are_nobodys_dependency(stages):
@@ -214,13 +215,28 @@ def test_a_changed_parameter_reruns_what_depends_on_it(pipeline):
     assert pipeline.repro() == []
 
 
-def test_the_same_seed_gives_the_same_bytes(pipeline):
-    """Everything again from nothing: DVC finds the hashes of the first run."""
-    shutil.rmtree(pipeline.root / "runs")  # else training and relaxation would only resume
-    lock = (pipeline.root / "dvc.lock").read_text()
-    figures = [p for p in (pipeline.root / "figures/quick").iterdir() if "seconds" not in p.name]
-    pictures = {p: p.read_bytes() for p in figures}
-    ran = pipeline.repro("--force", "--no-run-cache")
-    assert len(ran) == len(STAGES) + len(NOTEBOOKS)
-    assert (pipeline.root / "dvc.lock").read_text() == lock
-    assert {p: p.read_bytes() for p in figures} == pictures
+def test_two_clones_get_the_same_bytes(pipeline, tmp_path):
+    """The same settings in another clone: every model, sample, crystal, table and figure."""
+    clone = Copy(tmp_path / "clone")
+    shutil.copy2(pipeline.root / "params.yaml", clone.root)
+    assert stages_of(clone.repro()) == {*STAGES, *NOTEBOOKS}
+    ones, others = (results(root) for root in (pipeline.root, clone.root))
+    assert ones.keys() == others.keys()
+    assert {name.rpartition(".")[2] for name in ones} >= {"png", "svg", "csv", "json", "md", "tex"}
+    assert [name for name in ones if ones[name] != others[name]] == []
+
+
+def results(root: Path) -> dict[str, bytes]:
+    """Content of every file of `quick`, aside from those with measured times, executed notebooks among them."""
+    files = [*(root / "figures/quick").rglob("*.*"), *(root / "runs/quick").rglob("*.*")]
+    timed = re.compile(r"_seconds\.csv$|/trials/|/notebooks/|/reports/")
+    return {
+        str(path.relative_to(root)): path.read_bytes()
+        for path in files
+        if path.is_file() and not timed.search(str(path))
+    }
+
+
+def test_make_figures_draws_every_notebook():
+    listed = re.search(r"^NOTEBOOKS := (.*)$", (ROOT / "Makefile").read_text(), re.M)[1].split()
+    assert set(listed) == NOTEBOOKS.keys()

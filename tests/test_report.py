@@ -1,31 +1,37 @@
-"""The README says what the pipeline measured."""
+"""The README says what was measured."""
 
-import json
+import re
 
 import pytest
 
-from wyk.paths import FIGURES
-from wyk.report import EXPERIMENT, README, table, with_results
+from wyk.paths import ROOT
+from wyk.report import README, sections, with_sections
 
 
 @pytest.fixture(scope="module")
-def metrics():
-    return json.loads((FIGURES / EXPERIMENT / "metrics.json").read_text(encoding="utf-8"))
+def readme() -> str:
+    return README.read_text(encoding="utf-8")
 
 
-def test_the_readme_holds_the_measured_numbers(metrics):
-    readme = README.read_text(encoding="utf-8")
-    assert with_results(readme, metrics) == readme, "run: python -m wyk.report"
+def test_the_readme_holds_the_measured_numbers(readme):
+    assert with_sections(readme, sections()) == readme, "run: python -m wyk.report"
 
 
-def test_the_check_sees_another_number(metrics):
-    readme = README.read_text(encoding="utf-8")
-    metrics["raw"]["sites_ks"]["value"] += 0.1
-    assert with_results(readme, metrics) != readme
+@pytest.mark.parametrize("name", ["table 1", "likelihoods", "ratios"])
+def test_the_check_sees_another_number(readme, name):
+    texts = sections()
+    digit = re.search(r"\d(?=\D*$)", texts[name])
+    changed = str((int(digit[0]) + 1) % 10)
+    texts[name] = texts[name][: digit.start()] + changed + texts[name][digit.end() :]
+    assert with_sections(readme, texts) != readme
 
 
-def test_what_was_not_computed_has_no_row(metrics):
-    rows = table(metrics).count("\n")
-    assert table({"raw": metrics["raw"]}).count("\n") < rows
-    with pytest.raises(ValueError, match="no lines"):
-        with_results("# wyk", metrics)
+def test_a_part_without_a_place_is_an_error():
+    with pytest.raises(ValueError, match="0 places"):
+        with_sections("# wyk", {"likelihoods": ""})
+
+
+def test_what_the_readme_shows_and_links_exists(readme):
+    links = re.findall(r"\]\((?!http)([^)#]+)", readme)
+    assert len(links) > 5
+    assert not [path for path in links if not (ROOT / path).exists()]

@@ -90,6 +90,14 @@ def test_a_distance_of_nothing_is_zero(metrics):
     assert text.startswith("0 (")
 
 
+def test_the_headline_is_a_handful_of_plain_numbers(metrics):
+    chosen = table1.headline(metrics["metrics"])
+    assert len(chosen) == 13
+    assert all(isinstance(value, float) for value in chosen.values())
+    assert chosen["likelihood.test_nll"] == metrics["metrics"]["likelihood"]["test"]["nll"]["value"]
+    assert json.loads((FOLDER / "headline.json").read_text("utf-8")) == chosen
+
+
 def test_latex_escapes_what_it_must(cells):
     text = table1.latex(cells)
     assert r"\toprule" in text

@@ -307,6 +307,37 @@ def evaluate(
     typer.echo(f"{out}: metrics of {samples}")
 
 
+@app.command()
+def compare(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            callback=options.named, metavar="[NAME=]SOURCE...", help=f"Up to four of: {SOURCES}."
+        ),
+    ],
+    reference: Annotated[str, typer.Option(help="Test set, as in `wyk evaluate`.")],
+    out: options.OutDir,
+    training: Annotated[
+        list[str] | None, typer.Option(help="What is not novel; once each for train and val.")
+    ] = None,
+    hull: Hull = None,
+    relax: Annotated[
+        bool, typer.Option("--relax", help="Relax what are crystals with CHGNet first.")
+    ] = False,
+    seed: Seed = 0,
+    jobs: Jobs = CORES,
+) -> None:
+    """Table 1 for several sets of structures side by side, with their distributions drawn."""
+    from wyk import comparison, table1
+
+    named = dict(sources)
+    table = comparison.compare(
+        named, reference, out, training or (), hull, relax, seed=seed, jobs=jobs
+    )
+    typer.echo(table1.shown(table, "models").to_string())
+    typer.echo(f"{out}: {', '.join(named)} compared")
+
+
 for command in experiments.COMMANDS:
     app.command()(command)
 

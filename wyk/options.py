@@ -67,6 +67,20 @@ def draws(text: str) -> list[int]:
     return numbers
 
 
+def named(sources: list[str]) -> list[tuple[str, str]]:
+    """``THEIRS.zip OURS=samples.parquet`` as (name, source) pairs; a source without a name has that of its file."""
+    pairs = []
+    for text in sources:
+        name, equals, source = text.partition("=")
+        pairs.append((name, source) if equals else (Path(text).stem or text, text))
+    names = [name for name, _ in pairs]
+    if len(set(names)) < len(names) or len(names) > MOST:
+        raise typer.BadParameter(
+            f"{', '.join(names)}: up to {MOST} names, all different; NAME=SOURCE."
+        )
+    return pairs
+
+
 Jobs = Annotated[int, typer.Option(min=1, help="Processes; the result does not depend on it.")]
 Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same result.")]
 ModelDir = Annotated[Path, typer.Option("--model", help="Folder of a trained model.")]
@@ -88,6 +102,7 @@ Draws = Annotated[
     ),
 ]
 DRAWS = "2,4,6,8"
+MOST = 4  # sources in a comparison: lines that can be told apart
 CORES = os.cpu_count() or 1
 
 # What `wyk sample` and `wyk generate` can be asked for.

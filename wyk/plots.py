@@ -1,6 +1,7 @@
 """Every figure's drawing function: data in, a matplotlib figure out, and the one way a figure is saved."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -19,6 +20,7 @@ from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 from wyk.paths import figures, writing
 from wyk.representation import SYMPREC, WyckoffRepresentation, from_structure
 from wyk.spacegroups import space_group
+from wyk.table1 import TEST
 
 WIDTH = 3.4  # inches, a column of a journal page
 DARK, MIDDLE, LIGHT = "#1b3a5c", "#d1742b", "#c9ced6"  # apart in hue, and in grey print
@@ -47,17 +49,22 @@ SYSTEMS = (
 
 
 def save(figure: Figure, experiment: str, name: str, notebook: str) -> None:
-    """Writes ``figures/<experiment>/<name>.png`` and ``.svg``, which carry the name of their notebook.
+    """Writes ``figures/<experiment>/<name>.png`` and ``.svg``, which carry the name of their notebook."""
+    write(figure, figures(experiment) / name, notebook)
+
+
+def write(figure: Figure, path: Path, source: str) -> None:
+    """Writes ``<path>.png`` and ``<path>.svg``, which carry the name of what drew them.
 
     The same figure gives the same bytes: no date and no library version goes in, and no random name.
     """
     details = {
-        "png": {"Software": None, "Source": notebook},
-        "svg": {"Creator": None, "Date": None, "Source": notebook},
+        "png": {"Software": None, "Source": source},
+        "svg": {"Creator": None, "Date": None, "Source": source},
     }
     for kind, metadata in details.items():
         with (
-            writing(figures(experiment) / f"{name}.{kind}") as temporary,
+            writing(path.with_name(f"{path.name}.{kind}")) as temporary,
             plt.rc_context({"svg.hashsalt": "wyk"}),
         ):
             figure.savefig(temporary, dpi=200, metadata=metadata)
@@ -175,49 +182,38 @@ def variants(table: pd.DataFrame) -> Figure:
     return closed(figure)
 
 
-def properties(table: pd.DataFrame) -> Figure:
+def properties(table: pd.DataFrame, titles: dict[str, str]) -> Figure:
     """Numbers of elements, sites and free coordinates, of generated and real crystals (paper, Figures 5, 6, 8, 9).
 
     Args:
-        table: of `summaries.properties`.
+        table: of `summaries.properties`; the test set as bars, up to four others as lines.
+        titles: what stands above the panel of each quantity.
     """
     labels = {
         "elements": "elements",
         "sites": "occupied Wyckoff positions",
         "dof": "free coordinates of all positions",
     }
-    looks = {
-        "samples": ("own samples", DARK, "-", "o"),
-        "random": ("random positions", MIDDLE, "--", "s"),
-        "substitution": ("substitution", "gray", ":", "^"),
-    }
+    looks = [(DARK, "-", "o"), (MIDDLE, "--", "s"), ("gray", ":", "^"), ("black", "-.", "D")]
+    others = [name for name in table["set"].unique() if name != TEST]
     with plt.rc_context(STYLE):
         figure, panels = plt.subplots(3, figsize=(WIDTH, 5.2))
         for axes, (quantity, label) in zip(panels, labels.items(), strict=True):
             parts = dict(iter(table[table["quantity"] == quantity].groupby("set")))
-            test = parts["test"]
+            test = parts[TEST]
             usual = test["share"].cumsum() - test["share"] < USUAL
-            most = test["value"][usual].max()
-            axes.bar(test["value"], test["share"], color=LIGHT, width=0.8, label="test set")
-            for name, (text, colour, line, marker) in looks.items():
+            least, most = test["value"].min(), test["value"][usual].max()
+            axes.bar(test["value"], test["share"], color=LIGHT, width=0.8, label=TEST)
+            for name, (colour, line, marker) in zip(others, looks, strict=False):
                 share = parts[name].set_index("value")["share"]
-                share = share.reindex(range(most + 1), fill_value=0).iloc[test["value"].min() :]
+                share = share.reindex(range(least, most + 1), fill_value=0)
                 axes.plot(
-                    share.index,
-                    share,
-                    line,
-                    color=colour,
-                    marker=marker,
-                    markersize=3,
-                    linewidth=1,
-                    label=text,
-                )
-            axes.set(
-                xlabel=label,
-                ylabel="crystals",
-                xlim=(test["value"].min() - 0.6, most + 0.6),
-                ylim=(0, None),
-            )
+                    share.index, share, line, color=colour, marker=marker, markersize=3, linewidth=1,
+                    label=name,
+                )  # fmt: skip
+            axes.set_title(titles[quantity], fontsize=6, loc="right")
+            axes.set(xlabel=label, ylabel="crystals")
+            axes.set(xlim=(least - 0.6, most + 0.6), ylim=(0, None))
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=2)

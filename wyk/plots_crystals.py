@@ -112,39 +112,24 @@ def recovery(table: pd.DataFrame) -> Figure:
     return closed(figure)
 
 
-def stability_table(crystals: pd.DataFrame, others: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """How far above the hull novel crystals are, cumulated: ours, by what the hull knows of them, and others.
+def stability_table(groups: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """How far above the hull novel crystals are, cumulated.
 
     Args:
-        crystals: of `sun.judged`.
-        others: name → such a table of somebody else's crystals.
+        groups: name → crystals, of `sun.judged`.
 
     Returns:
-        Columns `crystals` ("all", "covered", "not covered", and the names), `e_above_hull` (eV/atom, the same
-        values for each), `share` of the novel crystals up to it, and `n`, the number of novel crystals.
+        Columns `crystals` (the name), `e_above_hull` (eV/atom, the same values for each), `share` of the novel
+        crystals up to it, and `n`, the number of novel crystals.
     """
-    new = crystals[crystals["novel"]]
-    groups = {
-        "all": new,
-        "covered": new[new["hull_covered"]],
-        "not covered": new[~new["hull_covered"]],
-        **{name: table[table["novel"]] for name, table in others.items()},
-    }
     grid = np.linspace(*SHOWN, STEPS + 1).round(6)
     parts = []
-    for label, rows in groups.items():
-        energies = np.sort(rows["e_above_hull"])  # NaN, no energy, comes last
+    for label, crystals in groups.items():
+        new = crystals[crystals["novel"]]
+        energies = np.sort(new["e_above_hull"])  # NaN, no energy, comes last
         below = np.searchsorted(energies, grid, side="right")
-        parts.append(
-            pd.DataFrame(
-                {
-                    "crystals": label,
-                    "e_above_hull": grid,
-                    "share": below / max(len(rows), 1),
-                    "n": len(rows),
-                }
-            )
-        )
+        columns = {"e_above_hull": grid, "share": below / max(len(new), 1), "n": len(new)}
+        parts.append(pd.DataFrame({"crystals": label} | columns))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -152,19 +137,13 @@ def stability(table: pd.DataFrame) -> Figure:
     """How far above the hull novel crystals are (paper, Figures 7 and 10), cumulated.
 
     Args:
-        table: of `stability_table`.
+        table: of `stability_table`, for up to five groups.
     """
-    looks = {
-        "all": ("ours", "black", "-"),
-        "covered": ("ours, in the hull", DARK, "--"),
-        "not covered": ("ours, not in it", DARK, ":"),
-        "substitution": ("substitution", MIDDLE, "-"),
-        "random": ("random positions", MIDDLE, "-."),
-    }
+    looks = [("black", "-"), (DARK, "--"), (DARK, ":"), (MIDDLE, "-"), (MIDDLE, "-.")]
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(WIDTH, 2.9))
-        for kind, (label, colour, line) in looks.items():
-            rows = table[table["crystals"] == kind]
+        groups = table.groupby("crystals", sort=False)
+        for (label, rows), (colour, line) in zip(groups, looks, strict=False):
             axes.plot(
                 rows["e_above_hull"], rows["share"], line, color=colour, linewidth=1.2,
                 label=f"{label} (n = {rows['n'].iloc[0]:,})",
@@ -172,21 +151,15 @@ def stability(table: pd.DataFrame) -> Figure:
         axes.axvline(STABLE, color="gray", linewidth=0.8)
         axes.text(STABLE, 0.02, f" {STABLE} eV/atom", color="gray")
         for (model, share), marker in zip(PAPER_STABLE.items(), "DX", strict=True):
-            axes.plot(
-                STABLE,
-                share,
-                marker,
-                color="gray",
-                markeredgecolor="black",
-                label=f"paper: {model}",
-            )
+            look = {"color": "gray", "markeredgecolor": "black"}
+            axes.plot(STABLE, share, marker, label=f"paper: {model}", **look)
         axes.set(
             xlim=SHOWN,
             ylim=(0, 1),
             xlabel="energy above hull, eV/atom",
             ylabel="novel crystals, cumulated",
         )
-        axes.yaxis.set_major_formatter(PercentFormatter(1))
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         figure.legend(loc="outside upper left", ncols=2, columnspacing=1, fontsize=6)
     return closed(figure)
 

@@ -1,75 +1,128 @@
-"""The results table of the README, written from `figures/biternary_7k/metrics.json`: python -m wyk.report"""
+"""What the pipeline and the benchmarks measured, written into the README: python -m wyk.report
+
+Between its marks the README holds Table 1 of the experiment `biternary_7k`, the likelihoods beside the paper's
+Appendix D, and the ratios to other programs. Every number there comes from a file in `figures/`.
+"""
 
 import json
+import re
+from pathlib import Path
+
+import pandas as pd
 
 from wyk.paths import FIGURES, ROOT, writing
 
 README = ROOT / "README.md"
 EXPERIMENT = "biternary_7k"
-BEGIN, END = "<!-- results: written by `python -m wyk.report` -->", "<!-- end of results -->"
-PERCENT = 100
+MARKS = "<!-- {}: written by `python -m wyk.report` -->", "<!-- end of {} -->"
 
-# (what, block, entry, factor, the paper's value: Table 1, MP-20 binary & ternary, and Appendix D)
-ROWS = (
-    ("Formal validity, %", "raw", "formal_validity", PERCENT, "97"),
-    ("Uniqueness, %", "raw", "uniqueness", PERCENT, "≥ 99.7"),
-    ("Novelty, %", "raw", "novelty", PERCENT, "89"),
-    ("Charge neutrality (smact14), %", "raw", "charge_neutrality_smact14", PERCENT, "79"),
-    ("Num sites KS", "raw", "sites_ks", 1, "0.052"),
-    ("Num elements KS", "raw", "elements_ks", 1, "0.030"),
-    ("DoF KS", "raw", "dof_ks", 1, "0.056"),
-    ("*P*1, %", "raw", "p1", PERCENT, "1"),
-    ("Space group χ²", "raw", "space_group_chi2", 1, "0.063"),
-    ("Elements χ²", "raw", "elements_chi2", 1, "0.019"),
-    ("Stable (E_hull < 0.08 eV/atom), %", "relaxed", "stable", PERCENT, "–"),
-    ("S.U.N., %", "relaxed", "sun", PERCENT, "38.7"),
-    ("S.U.N., not below −0.3 eV/atom, %", "relaxed", "sun_plausible", PERCENT, "–"),
-    ("S.U.N., space group kept, %", "relaxed", "ssun", PERCENT, "–"),
-    ("Relaxation converged, %", "relaxed", "converged", PERCENT, "–"),
-    ("Chemical system has reference compounds, %", "relaxed", "hull_coverage", PERCENT, "–"),
-    ("−log p of test, nats", ("likelihood", "test"), "nll", 1, "93.0"),
-    ("−log p of test, no masks, nats", ("likelihood", "test_unconstrained"), "nll", 1, "93.0"),
-    ("−log p of own samples, nats", ("likelihood", "generated_T1"), "nll", 1, "17.0"),
-    ("Permutation KL, nats", "likelihood", "permutation_kl", 1, "2.0"),
-    ("σ over orders, test, nats", ("likelihood", "test"), "sigma_permutation", 1, "5.4"),
+# (what, path in the block `likelihood` of metrics.json, the paper's value: Appendix D, MP-20)
+LIKELIHOODS = (
+    ("−log p of test", ("test", "nll"), "93.0"),
+    ("−log p of test, without formal masks", ("test_unconstrained", "nll"), "93.0"),
+    ("−log p of own samples", ("generated_T1", "nll"), "17.0"),
+    ("Permutation KL", ("permutation_kl",), "2.0"),
+    ("Entropy", ("entropy",), "19.0"),
+    ("σ over orders, test", ("test", "sigma_permutation"), "5.4"),
 )
 
 
-def table(metrics: dict) -> str:
-    """The metrics of an experiment beside the paper's, as Markdown; what was not computed has no row."""
-    lines = [
-        "| quantity | paper | here | 95% interval | n | floor |",
-        "|---|---|---|---|---|---|",
-    ]
-    for label, path, name, factor, paper in ROWS:
-        block = metrics
-        for key in (path,) if isinstance(path, str) else path:
-            block = block.get(key, {})
-        entry = block.get(name)
-        if entry is None or entry["value"] is None:
-            continue
-        value, low, high = (f"{factor * x:.3g}" for x in (entry["value"], *entry["interval"]))
-        floor = f"{factor * entry['floor']:.2g}" if entry.get("floor") is not None else ""
-        lines.append(f"| {label} | {paper} | {value} | {low} – {high} | {entry['n']:,} | {floor} |")
+def likelihoods(block: dict) -> str:
+    """Likelihoods in nats beside the paper's, as Markdown.
+
+    Args:
+        block: `likelihood` of metrics.json.
+    """
+    lines = ["| nats | paper | here | 95% interval | n |", "|---|---|---|---|---|"]
+    for label, path, paper in LIKELIHOODS:
+        entry = block
+        for key in path:
+            entry = entry[key]
+        value, low, high = (f"{x:.3g}" for x in (entry["value"], *entry["interval"]))
+        lines.append(f"| {label} | {paper} | {value} | {low} to {high} | {entry['n']:,} |")
     return "\n".join(lines)
 
 
-def with_results(readme: str, metrics: dict) -> str:
-    """The README with its table of results as it should be.
+def ratios(relax: dict, peer: dict, recovery: pd.DataFrame) -> str:
+    """Ours beside other programs on the same core, and real crystals found again, as Markdown.
+
+    Args:
+        relax, peer: written by the benchmarks of these names.
+        recovery: of `summaries.recovery`.
+    """
+    rows = {(row["program"], row["budget_s"]): row for row in peer["rows"]}
+    release = "release, batches"  # its better form
+    budgets = sorted({seconds for _, seconds in rows})
+    pairs = [(s, rows["ours", s], rows[release, s]) for s in budgets]
+    _, ours, theirs = pairs[-1]
+    everything = recovery[recovery["free_numbers"] == "all"]
+    first, last = everything.iloc[0], everything.iloc[-1]
+    n, n_stock = relax["n"], relax["n_stock"]
+    both = f"{n}, {n_stock}"
+    table = [
+        *(
+            (f"−log p of test after {s} s of training, nats", f"{a['nll']:.2f}", f"{b['nll']:.2f}", a["nll_n"])
+            for s, a, b in pairs
+        ),
+        ("samples per second", f"{ours['samples_per_s']:,}", f"{theirs['samples_per_s']:,}", ours["valid_n"]),
+        ("formally valid samples", f"{ours['valid_share']:.1%}", f"{theirs['valid_share']:.1%}", ours["valid_n"]),
+        ("seconds to relax a draw", f"{relax['ms'] / 1000:.2f}", f"{relax['ms_stock'] / 1000:.2f}", n_stock),
+        ("force calls", f"{relax['calls']:.1f}", f"{relax['calls_stock']:.1f}", both),
+        ("symmetry kept or raised", f"{relax['kept']:.1%}", f"{relax['kept_stock']:.1%}", both),
+        ("ends at most 5 meV/atom above the other", f"{relax['no_higher']:.1%}", "", n_stock),
+        ("converged within 60 calls", f"{relax['converged']:.1%}", "", n),
+        (
+            f"real test crystals found again, 1 and {last['draws']} draws",
+            f"{first['found']:.1%}, {last['found']:.1%}",
+            "",
+            first["n"],
+        ),
+    ]  # fmt: skip
+    head = f"| one core | here | release {theirs['version']}; CHGNet's optimiser | n |"
+    lines = [
+        f"| {what} | {here} | {other or '–'} | {n if isinstance(n, str) else f'{n:,}'} |"
+        for what, here, other, n in table
+    ]
+    return "\n".join([head, "|---|---|---|---|", *lines])
+
+
+def sections(figures: Path = FIGURES) -> dict[str, str]:
+    """What stands between the marks of each name."""
+    folder = figures / EXPERIMENT
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    relax, peer = (
+        json.loads((figures / "benchmarks" / f"{name}.json").read_text(encoding="utf-8"))
+        for name in ("relax", "peer")
+    )
+    return {
+        "table 1": (folder / "table1.md").read_text(encoding="utf-8").strip(),
+        "likelihoods": likelihoods(metrics["likelihood"]),
+        "ratios": ratios(relax, peer, pd.read_csv(folder / "recovery.csv")),
+    }
+
+
+def with_sections(readme: str, texts: dict[str, str]) -> str:
+    """The README with its measured parts as they should be.
 
     Raises:
-        ValueError: if the README has no place for it.
+        ValueError: if the README has no place for one of them.
     """
-    if BEGIN not in readme or END not in readme:
-        raise ValueError(f"README.md has no lines {BEGIN!r} and {END!r}")
-    before, rest = readme.split(BEGIN, 1)
-    return f"{before}{BEGIN}\n{table(metrics)}\n{END}{rest.split(END, 1)[1]}"
+    for name, text in texts.items():
+        begin, end = (mark.format(name) for mark in MARKS)
+        readme, found = re.subn(
+            f"{re.escape(begin)}.*?{re.escape(end)}",
+            lambda _, new=f"{begin}\n{text}\n{end}": new,
+            readme,
+            flags=re.DOTALL,
+        )
+        if found != 1:
+            raise ValueError(f"README.md has {found} places between {begin!r} and {end!r}, not one")
+    return readme
 
 
 def main() -> None:
-    """Rewrite the README's table."""
-    metrics = json.loads((FIGURES / EXPERIMENT / "metrics.json").read_text(encoding="utf-8"))
-    text = with_results(README.read_text(encoding="utf-8"), metrics)
+    """Rewrite those parts of the README."""
+    text = with_sections(README.read_text(encoding="utf-8"), sections())
     with writing(README) as temporary:
         temporary.write_text(text, encoding="utf-8")
 

@@ -17,6 +17,7 @@ from wyk.parameters import parameter_counts
 from wyk.recovery import found
 from wyk.representation import WyckoffRepresentation, from_table, read_representations
 from wyk.statistics import wilson
+from wyk.table1 import TEST
 
 SPLITS = ("train", "val", "test")
 PROPERTIES = {  # distributions that Table 1 compares (paper, Figures 5, 6, 8 and 9)
@@ -42,9 +43,9 @@ def write(experiment: str, seed: int = 0) -> Path:
     real = {name: _crystals(experiment, "represent", name) for name in SPLITS}
     everything = [crystal for split in real.values() for crystal in split]
     sets = {
-        "test": real["test"],
-        "samples": _crystals(experiment, "sample", "samples"),
-        "random": _crystals(experiment, "baselines", "random"),
+        TEST: real["test"],
+        "own samples": _crystals(experiment, "sample", "samples"),
+        "random positions": _crystals(experiment, "baselines", "random"),
         "substitution": _crystals(experiment, "baselines", "substitution"),
     }
     likelihoods = divergence.load(paths.run(experiment, "likelihood"))
@@ -86,7 +87,7 @@ def properties(sets: dict[str, Sequence[WyckoffRepresentation]]) -> pd.DataFrame
     """Distributions of PROPERTIES.
 
     Args:
-        sets: name → crystals.
+        sets: name → crystals; one of them named TEST for `plots.properties`.
 
     Returns:
         Columns `quantity` (of PROPERTIES), `set`, `value`, `crystals`, and `share` of the set.

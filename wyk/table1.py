@@ -53,14 +53,24 @@ OURS = (
     ("relaxed", "metrics", "relaxed"),
     ("first relaxed", "metrics", "relaxed_first"),
 )
+TEST = "test set"
 OTHERS = (
-    ("test set", "metrics_test", "raw"),
+    (TEST, "metrics_test", "raw"),
     ("random", "metrics_random", "raw"),
     ("random, relaxed", "metrics_random", "relaxed"),
     ("substitution", "metrics_substitution", "raw"),
     ("substitution, relaxed", "metrics_substitution", "relaxed"),
 )
 FLOORS = (("real, as many", "raw"), ("real, as many as first relaxed", "relaxed_first"))
+# To compare runs by, in `headline.json`: block of metrics.json, entries.
+HEADLINE = {
+    "raw": (
+        "novelty", "charge_neutrality_smact14", "sites_ks", "elements_ks", "dof_ks", "space_group_chi2",
+        "elements_chi2",
+    ),
+    "relaxed": ("converged", "stable", "sun_plausible", "ssun_plausible"),
+    "likelihood": ("permutation_kl",),
+}  # fmt: skip
 STRUCTURES, NOVEL = "Structures", "Novel structures"
 PARTS = ("models", "references")
 TINY = 1e-9  # rounding errors of a distance that is zero
@@ -80,35 +90,59 @@ def table(metrics: dict[str, dict]) -> pd.DataFrame:
     cells = []
     for name, values in PAPER.items():
         cells += [("models", f"{name} (paper)", row, value) for row, value in values.items()]
-    for part, columns in (("models", OURS), ("references", OTHERS)):
-        for name, file, block in columns:
-            entries = metrics[file].get(block, {})
-            cells += [(part, name, *cell) for cell in _measured(entries)]
+    for name, file, block in OURS:
+        cells += measured("models", name, metrics[file].get(block, {}))
     for name, block in FLOORS:
         for row, entry in metrics["metrics"].get(block, {}).items():
             if entry.get("floor") is not None:
-                cells.append(
-                    ("references", name, row, entry["floor"], None, None, entry["floor_n"])
-                )
+                floor, n = entry["floor"], entry["floor_n"]
+                cells.append(("references", name, row, floor, None, None, n))
+    for name, file, block in OTHERS:
+        cells += measured("references", name, metrics[file].get(block, {}))
+    return as_table(cells)
+
+
+def as_table(cells: list[tuple]) -> pd.DataFrame:
+    """Cells, of which the last fields may be missing, with the columns of `table`."""
     columns = ["part", "column", "row", "value", "low", "high", "n"]
     padded = [cell + (None,) * (len(columns) - len(cell)) for cell in cells]
     return pd.DataFrame(padded, columns=columns).astype({"n": "Int64"})
 
 
-def _measured(entries: dict[str, dict]) -> list[tuple]:
-    """Row, value, interval and n of every entry that Table 1 shows."""
+def measured(part: str, column: str, entries: dict[str, dict]) -> list[tuple]:
+    """The cells of a column.
+
+    Args:
+        part, column: see `table`.
+        entries: a block of metrics.json; empty if it was not computed.
+    """
     if not entries:
         return []
-    cells = [
-        (STRUCTURES, entries["formal_validity"]["n"]),
-        (NOVEL, entries["novelty"].get("numerator")),
-    ]
+    cells = [(part, column, STRUCTURES, entries["formal_validity"]["n"])]
+    if "novelty" in entries:  # not without training sets
+        cells.append((part, column, NOVEL, entries["novelty"]["numerator"]))
     for row, (_, factor) in ROWS.items():
         entry = entries.get(row)
         if entry and entry["value"] is not None:
-            low, high = entry["interval"]
-            cells.append((row, factor * entry["value"], factor * low, factor * high, entry["n"]))
+            numbers = (factor * x for x in (entry["value"], *entry["interval"]))
+            cells.append((part, column, row, *numbers, entry["n"]))
     return cells
+
+
+def distances(cells: pd.DataFrame, columns: dict[str, str]) -> dict[str, str]:
+    """The Kolmogorov–Smirnov statistics of some columns as a line of text, for each quantity.
+
+    Args:
+        cells: of `table`.
+        columns: column → what the text calls it.
+    """
+    values = cells.set_index(["row", "column"])["value"]
+    texts = {}
+    for quantity in ("elements", "sites", "dof"):
+        keys = {name: (f"{quantity}_ks", column) for column, name in columns.items()}
+        found = [f"{name} {values[key]:.3f}" for name, key in keys.items() if key in values.index]
+        texts[quantity] = f"KS to test: {', '.join(found)}"
+    return texts
 
 
 def shown(cells: pd.DataFrame, part: str) -> pd.DataFrame:
@@ -135,9 +169,10 @@ def _text(row: str, value: float, low: float | None, high: float | None) -> str:
 
 
 def markdown(cells: pd.DataFrame) -> str:
-    """Both parts as Markdown."""
-    parts = [shown(cells, part).to_markdown(disable_numparse=True, stralign=None) for part in PARTS]
-    return "\n\n".join(parts) + "\n"
+    """As Markdown, each part that has cells."""
+    parts = [part for part in PARTS if part in set(cells["part"])]
+    texts = [shown(cells, part).to_markdown(disable_numparse=True, stralign=None) for part in parts]
+    return "\n\n".join(texts) + "\n"
 
 
 def latex(cells: pd.DataFrame) -> str:
@@ -146,8 +181,22 @@ def latex(cells: pd.DataFrame) -> str:
     return "\n".join(parts).replace("χ²", r"$\chi^2$").replace("−", "$-$").replace("–", "--")
 
 
+def headline(metrics: dict) -> dict[str, float]:
+    """The few values of `metrics.json` that runs are compared by; fractions, and nats.
+
+    Args:
+        metrics: content of that file.
+    """
+    chosen = {
+        f"{block}.{name}": metrics[block][name]["value"]
+        for block, names in HEADLINE.items()
+        for name in names
+    }
+    return chosen | {"likelihood.test_nll": metrics["likelihood"]["test"]["nll"]["value"]}
+
+
 def write(experiment: str) -> pd.DataFrame:
-    """Writes `table1.csv`, `table1.md` and `table1.tex` among the figures of an experiment.
+    """Writes `table1.csv`, `table1.md`, `table1.tex` and `headline.json` among the figures of an experiment.
 
     Returns:
         What `table` gives.
@@ -159,8 +208,13 @@ def write(experiment: str) -> pd.DataFrame:
     names = dict.fromkeys(file for _, file, _ in (*OURS, *OTHERS))
     metrics = {name: json.loads((folder / f"{name}.json").read_text("utf-8")) for name in names}
     cells = table(metrics)
-    texts = {"csv": cells.to_csv(index=False), "md": markdown(cells), "tex": latex(cells)}
-    for kind, text in texts.items():
-        with writing(folder / f"table1.{kind}") as temporary:
+    texts = {
+        "table1.csv": cells.to_csv(index=False),
+        "table1.md": markdown(cells),
+        "table1.tex": latex(cells),
+        "headline.json": json.dumps(headline(metrics["metrics"]), indent=2) + "\n",
+    }
+    for name, text in texts.items():
+        with writing(folder / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
     return cells

@@ -2,7 +2,7 @@
 
 The model and the rows are those of `biternary_7k` where they are there, else of `quick`: its test set, and samples
 at T = 100, whose many sites leave the orders little in common. Prints one JSON object, and writes it to
-`runs/benchmarks/likelihood.json`.
+`figures/benchmarks/likelihood.json`.
 """
 
 import os

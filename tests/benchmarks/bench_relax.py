@@ -2,7 +2,7 @@
 
 The draws are of representations of MP-20 binary & ternary's official test split where `data/` has it, else of the
 embedded prototypes. The stock optimiser (FIRE, FrechetCellFilter, fmax 0.1) gets their primitive cells. Prints one
-JSON object, and writes it to `runs/benchmarks/relax.json`. Takes some ten minutes.
+JSON object, and writes it to `figures/benchmarks/relax.json`. Takes some ten minutes.
 """
 
 import os
@@ -54,9 +54,12 @@ def kept(representation: WyckoffRepresentation, structure: Structure | None) -> 
 
     A supergroup has more operations for each atom.
     """
-    if structure is None:
+    try:
+        found = from_structure(structure) if structure else None
+    except ValueError:  # atoms on each other
+        found = None
+    if found is None:
         return False
-    found = from_structure(structure)
     if found.space_group == representation.space_group:
         return True
     after, before = (

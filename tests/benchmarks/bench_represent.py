@@ -1,7 +1,7 @@
 """Structures to Wyckoff representations, on one core, against `pyxtal.from_seed` on the same rows.
 
 The rows are MP-20's where `data/` has them, else the embedded prototypes. Prints one JSON object, and writes it
-to `runs/benchmarks/represent.json`.
+to `figures/benchmarks/represent.json`.
 """
 
 import os

@@ -2,7 +2,7 @@
 asked, all logits drawn from with noise, and the table made from objects.
 
 The model is that of `biternary_7k` where it was trained or pulled, else that of `quick`. Prints one JSON object, and
-writes it to `runs/benchmarks/sample.json`.
+writes it to `figures/benchmarks/sample.json`.
 """
 
 import os

@@ -7,9 +7,9 @@ from wyk import paths
 
 
 def publish(name: str, result: dict) -> None:
-    """Prints a result as one JSON object, and writes it to `runs/benchmarks/<name>.json`."""
+    """Prints a result as one JSON object, and writes it to `figures/benchmarks/<name>.json`, which stands in git."""
     print(json.dumps(result))
-    write_json(paths.RUNS / "benchmarks" / f"{name}.json", result)
+    write_json(paths.figures("benchmarks") / f"{name}.json", result)
 
 
 def write_json(path: Path, result: dict) -> None:
