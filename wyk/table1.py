@@ -168,6 +168,19 @@ def _text(row: str, value: float, low: float | None, high: float | None) -> str:
     return f"{value} ({' to '.join(interval)})" if interval else value
 
 
+def note(provenance: dict) -> str:
+    """What the measured columns are of.
+
+    Args:
+        provenance: of `metrics.json`.
+    """
+    known = ", ".join(provenance["training_source"])
+    return (
+        f"Novel against {known}; distances to the test split of the same data. Potential {provenance['potential']}, "
+        f"hull `{provenance['hull']}`; stable: {provenance['stable']}. Seed {provenance['seed']}."
+    )
+
+
 def markdown(cells: pd.DataFrame) -> str:
     """As Markdown, each part that has cells."""
     parts = [part for part in PARTS if part in set(cells["part"])]
@@ -208,10 +221,11 @@ def write(experiment: str) -> pd.DataFrame:
     names = dict.fromkeys(file for _, file, _ in (*OURS, *OTHERS))
     metrics = {name: json.loads((folder / f"{name}.json").read_text("utf-8")) for name in names}
     cells = table(metrics)
+    below = note(metrics["metrics"]["provenance"])
     texts = {
         "table1.csv": cells.to_csv(index=False),
-        "table1.md": markdown(cells),
-        "table1.tex": latex(cells),
+        "table1.md": f"{markdown(cells)}\n{below}\n",
+        "table1.tex": f"{latex(cells)}\n% {below}\n",
         "headline.json": json.dumps(headline(metrics["metrics"]), indent=2) + "\n",
     }
     for name, text in texts.items():
