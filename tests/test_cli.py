@@ -23,11 +23,11 @@ COMMANDS = (
     "train",
     "sample",
     "generate",
-    "likelihood",
     "structures",
     "reference",
     "evaluate",
     "compare",
+    "likelihood",
     "trials",
     "sweep",
     "recovery",
@@ -52,6 +52,13 @@ def main(monkeypatch, *arguments: str) -> int:
     with pytest.raises(SystemExit) as stopped:
         cli.main()
     return stopped.value.code or 0
+
+
+def test_the_usual_draws_are_those_of_the_library():
+    """Written twice, so that --help need not load pyXtal and CHGNet."""
+    from wyk import structures
+
+    assert tuple(options.draws(options.DRAWS)) == structures.DRAWS
 
 
 def test_these_are_the_commands():

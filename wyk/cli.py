@@ -37,7 +37,7 @@ def represent(
 
 @app.command()
 def train(
-    experiment: Annotated[str, typer.Option(help="An experiment of params.yaml.")],
+    experiment: experiments.Experiment,
     jobs: Annotated[
         int, typer.Option(min=1, help="Members of an ensemble trained at once; same result.")
     ] = CORES,
@@ -156,42 +156,6 @@ def generate(
     )
     typer.echo(generation.listing(crystals).to_string(index=False))
     typer.echo(f"{out}: {crystals['cif'].notna().sum()} crystals of {n}; open {out / 'index.html'}")
-
-
-@app.command()
-def likelihood(
-    model: ModelDir,
-    representations: Annotated[str, typer.Argument(help=f"Crystals: {SOURCES}.")],
-    out: Out,
-    permutations: Annotated[int, typer.Option(min=1, help="Random orders of the sites.")] = 20,
-    n: Annotated[int | None, typer.Option("-n", min=1, help="Only the first so many.")] = None,
-    temperature: Annotated[float, typer.Option(help="Of the softmax, as in `wyk sample`.")] = 1.0,
-    unconstrained: Annotated[
-        bool,
-        typer.Option(
-            "--unconstrained", help="Do not tell the model which positions are impossible."
-        ),
-    ] = False,
-    seed: Seed = 0,
-    jobs: Jobs = CORES,
-) -> None:
-    """Log-likelihood of crystals under a model, in nats, over random orders of their sites."""
-    options.check_temperature(temperature, "'--temperature'")
-    from wyk import checkpoint, datasets, paths
-    from wyk import likelihood as likelihoods
-
-    frame = datasets.load(representations, jobs)
-    result = likelihoods.likelihood(
-        checkpoint.load(model),
-        frame.head(n or len(frame)),
-        permutations,
-        seed,
-        formal_masks=not unconstrained,
-        temperature=temperature,
-    )
-    with paths.writing(out) as temporary:
-        result.to_parquet(temporary, index=False)
-    typer.echo(f"{out}: {len(result)} likelihoods")
 
 
 @app.command()

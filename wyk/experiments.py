@@ -1,4 +1,4 @@
-"""Commands that only the experiments of the paper need: comparisons, and tables of what may be published."""
+"""Commands that the experiments of the paper need: likelihoods, comparisons, tables of what may be published."""
 
 from typing import Annotated, Literal
 
@@ -8,6 +8,41 @@ from wyk import options
 from wyk.options import CORES, SOURCES, Jobs, ModelDir, Out, Seed
 
 Experiment = Annotated[str, typer.Option(help="An experiment of params.yaml.")]
+
+
+def likelihood(
+    model: ModelDir,
+    representations: Annotated[str, typer.Argument(help=f"Crystals: {SOURCES}.")],
+    out: Out,
+    permutations: Annotated[int, typer.Option(min=1, help="Random orders of the sites.")] = 20,
+    n: Annotated[int | None, typer.Option("-n", min=1, help="Only the first so many.")] = None,
+    temperature: Annotated[float, typer.Option(help="Of the softmax, as in `wyk sample`.")] = 1.0,
+    unconstrained: Annotated[
+        bool,
+        typer.Option(
+            "--unconstrained", help="Do not tell the model which positions are impossible."
+        ),
+    ] = False,
+    seed: Seed = 0,
+    jobs: Jobs = CORES,
+) -> None:
+    """Log-likelihood of crystals under a model, in nats, over random orders of their sites."""
+    options.check_temperature(temperature, "'--temperature'")
+    from wyk import checkpoint, datasets, paths
+    from wyk import likelihood as likelihoods
+
+    frame = datasets.load(representations, jobs)
+    result = likelihoods.likelihood(
+        checkpoint.load(model),
+        frame.head(n or len(frame)),
+        permutations,
+        seed,
+        formal_masks=not unconstrained,
+        temperature=temperature,
+    )
+    with paths.writing(out) as temporary:
+        result.to_parquet(temporary, index=False)
+    typer.echo(f"{out}: {len(result)} likelihoods")
 
 
 def trials(
@@ -107,4 +142,4 @@ def summarise(experiment: Experiment, seed: Seed = 0) -> None:
     typer.echo(f"{summaries.write(experiment, seed)}: summaries of {experiment}")
 
 
-COMMANDS = (trials, sweep, recovery, baseline, summarise)
+COMMANDS = (likelihood, trials, sweep, recovery, baseline, summarise)
