@@ -70,3 +70,11 @@ def test_names_that_cannot_be_told_apart(given, tmp_path):
     assert result.exit_code == 2
     assert "all different" in result.output
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["", "..", "../elsewhere", "/elsewhere"])
+def test_a_name_never_leads_out_of_the_folder(name, tmp_path):
+    given = ["compare", f"{name}=x.zip", *REAL, "-o", str(tmp_path / "out")]
+    result = CliRunner().invoke(cli.app, given)
+    assert result.exit_code == 2
+    assert "cannot name a file" in result.output

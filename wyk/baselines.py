@@ -68,13 +68,7 @@ def substitution(
     Similar are the nearest on Pettifor's chemical scale that occur in known crystals and not in this one: what
     training takes for augmentation (`tokenization.augment`), used as a generator.
 
-    Args:
-        known: training and validation.
-        n: how many.
-        seed: the same seed gives the same representations.
-
-    Returns:
-        n formally valid representations.
+    Arguments and result are those of `random_positions`.
     """
     rng = np.random.default_rng(seed)
     present = {element for crystal in known for element in crystal.elements}

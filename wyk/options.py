@@ -74,6 +74,8 @@ def named(sources: list[str]) -> list[tuple[str, str]]:
         name, equals, source = text.partition("=")
         pairs.append((name, source) if equals else (Path(text).stem or text, text))
     names = [name for name, _ in pairs]
+    if unusable := [name for name in names if Path(name).name != name or name in ("", "..")]:
+        raise typer.BadParameter(f"{unusable[0]!r} cannot name a file; write NAME=SOURCE.")
     if len(set(names)) < len(names) or len(names) > MOST:
         raise typer.BadParameter(
             f"{', '.join(names)}: up to {MOST} names, all different; NAME=SOURCE."
