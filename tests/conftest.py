@@ -129,7 +129,7 @@ TINY = {
         ],
     },
     "structures": {"n": 2},
-    "baselines": {"n": 20, "crystals": 2},
+    "baselines": {"n": 20, "crystals": 2, "wycryst_epochs": 8},
 }
 
 

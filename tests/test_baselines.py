@@ -5,6 +5,7 @@ from collections import Counter
 import pytest
 
 from wyk import baselines, datasets
+from wyk.baselines.plain import random_positions, substitution
 from wyk.representation import ELEMENTS, WyckoffRepresentation, from_table
 from wyk.spacegroups import space_group
 from wyk.statistics import ks
@@ -19,9 +20,9 @@ def known():
     return from_table(datasets.load("aflow:train"))
 
 
-@pytest.mark.parametrize("kind", baselines.KINDS)
+@pytest.mark.parametrize("kind", baselines.PLAIN)
 def test_valid_and_the_same_for_the_same_seed(kind, known):
-    make = baselines.KINDS[kind]
+    make = baselines.PLAIN[kind]
     made = make(known, N, seed=1)
     assert len(made) == N
     assert not [r for r in made if r.invalidity()]
@@ -34,7 +35,7 @@ def primitive(crystal: WyckoffRepresentation) -> int:
 
 
 def test_random_positions_have_known_groups_and_elements_and_sizes(known):
-    made = baselines.random_positions(known, N)
+    made = random_positions(known, N)
     assert {r.space_group for r in made} <= {r.space_group for r in known}
     assert max(map(primitive, made)) <= max(map(primitive, known))
     for kind in (lambda r: len(set(r.elements)), lambda r: r.space_group):
@@ -59,7 +60,7 @@ def test_elements_are_as_frequent_as_in_known_crystals():
         WyckoffRepresentation(225, ("O", element), ("a", "b"))
         for element in ("Na", "Mg", "Al", "Si") * 25
     ]
-    made = baselines.random_positions(crystals, N)
+    made = random_positions(crystals, N)
     both = [set(r.elements) for r in made if len(set(r.elements)) == 2]  # one fills some cells
     share = Counter(element for elements in both for element in elements)
     assert share["O"] == pytest.approx((1 / 2 + 1 / 2 * 4 / 7) * len(both), rel=0.05)
@@ -71,7 +72,7 @@ def test_substitution_exchanges_one_element_for_a_similar_one(known):
     symbols = sorted({element for r in known for element in r.elements}, key=ELEMENTS.index)
     rows = similar_elements(symbols).tolist()
     similar = {a: {symbols[i] for i in row} for a, row in zip(symbols, rows, strict=True)}
-    for made in baselines.substitution(known, 300):
+    for made in substitution(known, 300):
         assert (made.space_group, made.letters) in templates
         assert any(exchanged(made, other, similar) for other in known)
     same = known[0]

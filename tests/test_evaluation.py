@@ -157,3 +157,19 @@ def test_a_table_that_is_not_ours_is_named(tmp_path, known):
             str(samples), "aflow:test", tmp_path / "metrics.json", crystals=tmp_path
         )
     assert not (tmp_path / "metrics.json").exists()
+
+
+def test_samples_that_were_left_out_count_as_not_valid(tmp_path):
+    """`wyk sample --unconstrained` and `wyk baseline` list them beside the Parquet."""
+    samples, out = tmp_path / "samples.parquet", tmp_path / "m.json"
+    salt = WyckoffRepresentation(225, ("Na", "Cl"), ("a", "b"))
+    table = to_table([salt])
+    table.attrs = {"model": "one of salt"}
+    write_representations(samples, table)
+    result = evaluation.evaluate(str(samples), "aflow:test", out)
+    assert fractions(result["raw"])["formal_validity"] == (1, 1)
+    assert result["provenance"]["generator"] == {"model": "one of salt"}
+    pd.DataFrame({"reason": ["a", "b"]}).to_csv(tmp_path / "samples.rejected.csv", index=False)
+    result = evaluation.evaluate(str(samples), "aflow:test", out)
+    assert fractions(result["raw"])["formal_validity"] == (1, 3)
+    assert result["provenance"]["samples"] == 3

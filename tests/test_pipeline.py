@@ -28,6 +28,8 @@ STAGES = (
     "recovery",
     "baselines",
     "baseline_crystals",
+    "wycryst",
+    "wycryst_crystals",
     "compare",
     "summaries",
 )
@@ -75,8 +77,14 @@ def used(names: set[str]) -> set[str]:
     while todo:
         name = todo.pop()
         closed.add(name)
-        todo |= modules(ast.parse((ROOT / f"wyk/{name}.py").read_text())) - closed - PLUMBING
-    return {f"wyk/{n}.py" for n in closed} | {SHIPPED[n] for n in closed & SHIPPED.keys()}
+        todo |= modules(ast.parse((ROOT / file(name)).read_text())) - closed - PLUMBING
+    return {file(n) for n in closed} | {SHIPPED[n] for n in closed & SHIPPED.keys()}
+
+
+def file(name: str) -> str:
+    """Where a module or a package of ``wyk`` stands."""
+    path = f"wyk/{name.replace('.', '/')}"
+    return f"{path}/__init__.py" if (ROOT / path).is_dir() else f"{path}.py"
 
 
 def dependencies(stage) -> set[str]:
@@ -153,7 +161,7 @@ def test_third_party_rows_are_not_pushed_and_long_stages_persist(stages):
             "recovery",
         ]
         persistent = [name for name in STAGES if outs[name].persist]
-        assert persistent == ["train", "structures", "baseline_crystals"]
+        assert persistent == ["train", "structures", "baseline_crystals", "wycryst_crystals"]
         in_git = [name for name in STAGES if not outs[name].use_cache]
         assert in_git == ["sweep", "trials", "summaries"]
         evaluated = {out.def_path: out for out in stages[f"evaluate@{experiment}"].outs}

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from wyk import datasets, evaluation, plots, plots_crystals, summaries, table1
+from wyk.columns import TEST
 from wyk.paths import writing
 from wyk.representation import from_table
 
@@ -38,7 +39,7 @@ def compare(
     """
     out = Path(out)
     cells, judged = [], {}
-    sets = {table1.TEST: from_table(datasets.load(reference, jobs))}
+    sets = {TEST: from_table(datasets.load(reference, jobs))}
     for name, source in sources.items():
         crystals = out / f"{name}.parquet"
         metrics = evaluation.evaluate(

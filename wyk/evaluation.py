@@ -52,7 +52,8 @@ def evaluate(
     Args:
         samples, reference: what is judged, and the test set that distances are measured to; each
             anything `datasets.load` takes. Samples that cannot be read count as not valid; they are listed in
-            `OUT.rejected.csv`, as are crystals without an energy.
+            `OUT.rejected.csv`, as are crystals without an energy. So do those that did not come into a Parquet of
+            representations, and are listed beside it in its own `.rejected.csv`.
         out: path of the JSON file.
         training: training and validation sets. What is in them is not novel, and they are the real
             crystals whose distance to `reference` is the floor. Without them there is neither.
@@ -72,10 +73,11 @@ def evaluate(
         temporary.touch()  # a place that cannot be written is found before the work
         judge = Hull.load(hull or REFERENCE)
         generated, unread = datasets.read(samples, jobs)
+        failures = len(unread) + _rejected(samples)
         test = datasets.load(reference, jobs)
         known = [datasets.load(source, jobs)[list(COLUMNS)] for source in training]
         known = pd.concat(known, ignore_index=True) if known else test[list(COLUMNS)].head(0)
-        result = {"raw": metrics.raw(generated, test, known, known, seed, len(unread))}
+        result = {"raw": metrics.raw(generated, test, known, known, seed, failures)}
         table, structures, failed, origin = None, [], [], None
         if crystals is not None:
             table, structures = _built(Path(crystals) / "crystals.parquet", judge)
@@ -105,7 +107,8 @@ def evaluate(
             "source": samples,
             "test_source": reference,
             "training_source": list(training),
-            "samples": len(generated) + len(unread),
+            "samples": len(generated) + failures,
+            "generator": generated.attrs or None,
             "test": len(test),
             "reference": len(known),
             "floor": len(known),
@@ -130,6 +133,12 @@ def evaluate(
 def _is_bare(source: str) -> bool:
     """Whether a source holds representations alone."""
     return Path(source).suffix == ".parquet" and not readers.holds_crystals(source)
+
+
+def _rejected(source: str) -> int:
+    """How many samples were left out of a Parquet of representations, as formally invalid or not read."""
+    sidecar = Path(source).with_suffix(".rejected.csv")
+    return len(pd.read_csv(sidecar)) if _is_bare(source) and sidecar.is_file() else 0
 
 
 def _built(path: Path, judge: Hull) -> tuple[pd.DataFrame, list[Structure | None]]:

@@ -107,9 +107,9 @@ def recovery(
 
 def baseline(
     kind: Annotated[
-        Literal["random", "substitution"],
+        Literal["random", "substitution", "wycryst"],
         typer.Argument(
-            help="Random positions, or known crystals with an element exchanged.",
+            help="Random positions; known crystals with an element exchanged; or WyCryst, trained on them.",
         ),
     ],
     known: Annotated[
@@ -118,18 +118,26 @@ def baseline(
     ],
     n: Annotated[int, typer.Option("-n", min=1, help="How many representations.")],
     out: Out,
+    epochs: Annotated[int, typer.Option(min=1, help="Of training, where there is any.")] = 48,
     seed: Seed = 0,
     jobs: Jobs = CORES,
 ) -> None:
-    """Representations without a model, to compare one with (Parquet)."""
+    """Representations to compare a model's with (Parquet); formally invalid ones go to OUT.rejected.csv."""
     import pandas as pd
 
-    from wyk import baselines, datasets
-    from wyk.representation import from_table, to_table, write_representations
+    from wyk import baselines, datasets, sampling
+    from wyk.representation import from_table, to_table
 
     crystals = from_table(pd.concat([datasets.load(source, jobs) for source in known]))
-    write_representations(out, to_table(baselines.KINDS[kind](crystals, n, seed)))
-    typer.echo(f"{out}: {n} representations")
+    if kind in baselines.TRAINED:
+        made, about = baselines.TRAINED[kind](crystals, n, seed, epochs)
+    else:
+        made, about = baselines.PLAIN[kind](crystals, n, seed), {}
+    table = to_table(made, reason=[r.invalidity() for r in made])
+    table.attrs = about  # goes into the Parquet, and from there into metrics
+    valid = table["reason"].isna()
+    sampling.write(out, table[valid].drop(columns="reason"), table[~valid])
+    typer.echo(f"{out}: {valid.sum()} of {n} representations are formally valid")
 
 
 def summarise(experiment: Experiment, seed: Seed = 0) -> None:

@@ -130,10 +130,11 @@ class Structures(Section):
 
 
 class Baselines(Section):
-    """Representations made without a model, and crystals of the first of them, drawn as in `structures`."""
+    """Representations to compare with, and crystals of the first of them, drawn as in `structures`."""
 
     n: Positive
     crystals: Positive
+    wycryst_epochs: Positive
 
 
 class Recovery(Section):

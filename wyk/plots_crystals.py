@@ -7,12 +7,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from pymatgen.core import Structure
 
+from wyk.columns import PAPER
 from wyk.paths import figures, writing
 from wyk.plots import DARK, LIGHT, MIDDLE, STYLE, WIDTH, balls, closed, draw_cell, name
 from wyk.recovery import FOUND
 from wyk.stability import STABLE
 from wyk.structures import read_cif
-from wyk.table1 import PAPER
 
 FLOOR = 1e-3  # eV/atom: below it, curves of energy end
 SHOWN = (-0.4, 0.8)  # eV/atom above the hull that are drawn
@@ -137,9 +137,10 @@ def stability(table: pd.DataFrame) -> Figure:
     """How far above the hull novel crystals are (paper, Figures 7 and 10), cumulated.
 
     Args:
-        table: of `stability_table`, for up to five groups.
+        table: of `stability_table`, for up to six groups.
     """
-    looks = [("black", "-"), (DARK, "--"), (DARK, ":"), (MIDDLE, "-"), (MIDDLE, "-.")]
+    looks = [("black", "-"), (DARK, "--"), (DARK, ":")]
+    looks += [(MIDDLE, "-"), (MIDDLE, "-."), ("gray", "-")]
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(WIDTH, 2.9))
         groups = table.groupby("crystals", sort=False)

@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 
 from wyk import divergence, paths
+from wyk.columns import TEST, WYCRYST
 from wyk.drawing import TIERS
 from wyk.parameters import parameter_counts
 from wyk.recovery import found
 from wyk.representation import WyckoffRepresentation, from_table, read_representations
 from wyk.statistics import wilson
-from wyk.table1 import TEST
 
 SPLITS = ("train", "val", "test")
 PROPERTIES = {  # distributions that Table 1 compares (paper, Figures 5, 6, 8 and 9)
@@ -31,7 +31,7 @@ def write(experiment: str, seed: int = 0) -> Path:
     """Writes the tables of an experiment to `figures/<experiment>/<name>.csv`.
 
     Args:
-        experiment: whose `represent`, `sample`, `baselines`, `likelihood` and `recovery` have run.
+        experiment: whose `represent`, `sample`, `baselines`, `wycryst`, `likelihood` and `recovery` have run.
         seed: of bootstrap.
 
     Returns:
@@ -47,6 +47,7 @@ def write(experiment: str, seed: int = 0) -> Path:
         "own samples": _crystals(experiment, "sample", "samples"),
         "random positions": _crystals(experiment, "baselines", "random"),
         "substitution": _crystals(experiment, "baselines", "substitution"),
+        WYCRYST: _crystals(experiment, "wycryst", "samples"),
     }
     likelihoods = divergence.load(paths.run(experiment, "likelihood"))
     recovered = pd.read_parquet(paths.run(experiment, "recovery") / "crystals.parquet")

@@ -8,6 +8,7 @@ import json
 
 import pandas as pd
 
+from wyk.columns import PAPER, TEST, WYCRYST
 from wyk.paths import figures, writing
 
 PERCENT = 100
@@ -30,36 +31,20 @@ ROWS = {  # entry of metrics.json: label, factor
     "ssun_plausible": ("S.U.N., group kept, not below −0.3 eV/atom, %", PERCENT),
     "hull_coverage": ("Chemical system in the hull, %", PERCENT),
 }
-# Table 1 as published, in the units of ROWS: the first two of MP-20 binary & ternary, the last of MP-20.
-PAPER = {
-    "WyckoffTransformer": {
-        "formal_validity": 97, "novelty": 89, "charge_neutrality_smact14": 79, "sites_ks": 0.052,
-        "elements_ks": 0.030, "dof_ks": 0.056, "p1": 1, "space_group_chi2": 0.063, "elements_chi2": 0.019,
-        "sun": 38.7,
-    },
-    "WyCryst": {
-        "formal_validity": 72, "novelty": 53, "charge_neutrality_smact14": 76, "sites_ks": 0.287,
-        "elements_ks": 0.002, "dof_ks": 0.282, "p1": 5, "space_group_chi2": 0.82, "elements_chi2": 0.140,
-        "sun": 36.7,
-    },
-    "DiffCSP, MP-20": {
-        "novelty": 90, "charge_neutrality_smact14": 81, "sites_ks": 0.415, "elements_ks": 0.163,
-        "dof_ks": 0.407, "p1": 37, "space_group_chi2": 7.95, "elements_chi2": 0.100, "sun": 57.4,
-    },
-}  # fmt: skip
 # Columns that were measured: label, metrics file, block; the first three stand beside the paper's.
 OURS = (
     ("samples", "metrics", "raw"),
     ("relaxed", "metrics", "relaxed"),
     ("first relaxed", "metrics", "relaxed_first"),
 )
-TEST = "test set"
 OTHERS = (
     (TEST, "metrics_test", "raw"),
     ("random", "metrics_random", "raw"),
     ("random, relaxed", "metrics_random", "relaxed"),
     ("substitution", "metrics_substitution", "raw"),
     ("substitution, relaxed", "metrics_substitution", "relaxed"),
+    (WYCRYST, "metrics_wycryst", "raw"),
+    (f"{WYCRYST}, relaxed", "metrics_wycryst", "relaxed"),
 )
 FLOORS = (("real, as many", "raw"), ("real, as many as first relaxed", "relaxed_first"))
 # To compare runs by, in `headline.json`: block of metrics.json, entries.
@@ -168,16 +153,20 @@ def _text(row: str, value: float, low: float | None, high: float | None) -> str:
     return f"{value} ({' to '.join(interval)})" if interval else value
 
 
-def note(provenance: dict) -> str:
+def note(metrics: dict[str, dict]) -> str:
     """What the measured columns are of.
 
     Args:
-        provenance: of `metrics.json`.
+        metrics: as in `table`.
     """
-    known = ", ".join(provenance["training_source"])
+    ours = metrics["metrics"]["provenance"]
+    known = ", ".join(ours["training_source"])
+    theirs = metrics["metrics_wycryst"]["provenance"]["generator"]
     return (
-        f"Novel against {known}; distances to the test split of the same data. Potential {provenance['potential']}, "
-        f"hull `{provenance['hull']}`; stable: {provenance['stable']}. Seed {provenance['seed']}."
+        f"Novel against {known}; distances to the test split of the same data. Potential {ours['potential']}, "
+        f"hull `{ours['hull']}`; stable: {ours['stable']}. Seed {ours['seed']}. {WYCRYST}: {theirs['parameters']:,} "
+        f"parameters, {theirs['epochs']} epochs on these data ({theirs['trained_on']:,} crystals of two or three "
+        f"elements, {theirs['skipped']:,} others skipped); relaxed are its formally valid samples."
     )
 
 
@@ -221,7 +210,7 @@ def write(experiment: str) -> pd.DataFrame:
     names = dict.fromkeys(file for _, file, _ in (*OURS, *OTHERS))
     metrics = {name: json.loads((folder / f"{name}.json").read_text("utf-8")) for name in names}
     cells = table(metrics)
-    below = note(metrics["metrics"]["provenance"])
+    below = note(metrics)
     texts = {
         "table1.csv": cells.to_csv(index=False),
         "table1.md": f"{markdown(cells)}\n{below}\n",

@@ -86,6 +86,3 @@ def substitution(
             elements = tuple(new if element == old else element for element in crystal.elements)
             result.append(WyckoffRepresentation(crystal.space_group, elements, crystal.letters))
     return result
-
-
-KINDS = {"random": random_positions, "substitution": substitution}
