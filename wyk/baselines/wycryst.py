@@ -1,14 +1,17 @@
 """WyCryst, retrained: a variational autoencoder over tables of elements and Wyckoff letters.
 
 Source: R. Zhu, W. Nong, S. Yamazaki, K. Hippalgaonkar, "WyCryst: Wyckoff inorganic crystal generator framework",
-Matter 7, 3469 (2024). Sizes, optimiser, weights of the loss and the noise, which are the constants here, are those
-of its program (github.com/RaymondZhurm/WyCryst). What differs:
+Matter 7, 3469 (2024). The constants, sizes of layers, optimiser and weights of the loss, are those of its program
+(github.com/RaymondZhurm/WyCryst), and so is the way samples are drawn: around known crystals. What differs:
 
 - No branch predicts a property: formation energies of the training rows are not at hand.
 - Our element descriptors stand where CGCNN's are.
 - The third column of a crystal of two elements has the class "none". The published data are all ternary.
 - Group 47 has 27 letters, so the table has one row more.
+- Batches of 64 crystals, where theirs have 256, make up for the steps that fewer crystals would leave.
+- Atoms in the cell are counted in twenties: as they are, they outweigh the rest of the squared error.
 - The learning rate falls when the training loss stalls, as there are no rows left for validation.
+- Less noise in latent space, 0.9 instead of 1.4, so that about as many samples are formally valid as published.
 - The published loss counts atoms, too, but by rounded numbers, which have no gradient: left out.
 """
 
@@ -37,7 +40,7 @@ FILTERS, KERNELS, STRIDES, SLOPE = (32, 64, 128), (5, 3, 3), (2, 2, 1), 0.2
 DENSE, GROUP_DENSE, LATENT = 1024, (256, 128), 256
 RECONSTRUCTION, GROUP, KL = 256 / 64, 256 / 6, 4  # weights in the loss; published: of sums over 256
 BATCH, RATE, LOWEST_RATE, DECAY, STALLED = 64, 2e-4, 2e-5, 0.3, 6
-NOISE = 0.9  # standard deviation of what is added to the place of a known crystal in latent space
+NOISE = 0.9  # standard deviation, added to the place of a known crystal in latent space
 ATOMS = 20  # unit of the row that counts them
 NO_SITE = "(no site)"  # in place of a letter, where an element has none
 
