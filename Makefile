@@ -30,7 +30,7 @@ repro: env
 	dvc repro --glob '*@quick*'
 
 # Every figure and table of `biternary_7k` again, from what is in git and the store: minutes, no third-party data
-NOTEBOOKS := quickstart dataset training permutation_kl temperature invariance crystals stability table1
+NOTEBOOKS := quickstart dataset training permutation_kl temperature invariance crystals stability table1 starts
 
 figures: env
 	dvc pull --allow-missing

@@ -7,11 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from lightning_fabric import Fabric
 
-from wyk import checkpoint, datasets, fitting
-from wyk.params import Distil, Experiment, Model, Train
+from wyk import checkpoint, datasets, diffusion_training, fitting, frames
+from wyk.denoiser import Denoiser
+from wyk.params import Diffusion, Distil, Experiment, Model, Train
 from wyk.paths import ROOT
 from wyk.representation import WyckoffRepresentation, from_table
 from wyk.tokenization import VOCABULARY, encode
@@ -88,6 +90,29 @@ def model(folder):
     return checkpoint.load(folder)
 
 
+DIFFUSION = Diffusion(d=16, layers=2, epochs=2, batch=32, lr=0.003)
+
+
+@pytest.fixture(scope="session")
+def framed() -> list[tuple]:
+    """Some embedded crystals in their frames."""
+    return [frames.of_structure(crystal) for _, crystal in datasets.structures("aflow:val")[0]]
+
+
+def undiffused(framed: list[tuple]) -> Denoiser:
+    """An untrained diffusion of all elements of these crystals."""
+    torch.manual_seed(1)
+    return diffusion_training.untrained(DIFFUSION, framed)
+
+
+@pytest.fixture(scope="session")
+def diffused(framed, tmp_path_factory) -> Path:
+    """Folder of a small diffusion."""
+    path = tmp_path_factory.mktemp("diffusion")
+    diffusion_training.fit(undiffused(framed), framed, path, {"seed": 1})
+    return path
+
+
 @pytest.fixture(scope="session")
 def data():
     return encode(from_table(datasets.load("aflow:test")), VOCABULARY)
@@ -129,6 +154,8 @@ TINY = {
         ],
     },
     "structures": {"n": 2},
+    "diffusion": {"epochs": 2},
+    "starts": {"n": 2, "draws": 1, "crystals": 2},
     "baselines": {"n": 20, "crystals": 2, "wycryst_epochs": 8},
 }
 

@@ -26,6 +26,7 @@ FIGURES = {
     "06_structures": {"steps", "descent", "recovery"},
     "07_stability": {"stability", "gallery"},
     "08_table1": {"properties"},
+    "09_starts": {"starts"},
 }
 
 

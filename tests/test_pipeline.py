@@ -31,6 +31,10 @@ STAGES = (
     "wycryst",
     "wycryst_crystals",
     "compare",
+    "diffusion",
+    "match",
+    "start_crystals",
+    "compare_starts",
     "summaries",
 )
 NOTEBOOKS = {
@@ -43,6 +47,7 @@ NOTEBOOKS = {
     "crystals": "06_structures",
     "stability": "07_stability",
     "table1": "08_table1",
+    "starts": "09_starts",
 }
 EXPERIMENTS = ("quick", "biternary_7k", "mp_20_biternary", "mp_20")
 # Reading settings and arguments, finding folders, making pages: a change there changes no result.
@@ -159,11 +164,19 @@ def test_third_party_rows_are_not_pushed_and_long_stages_persist(stages):
             "represent",
             "likelihood",
             "recovery",
+            "match",
         ]
         persistent = [name for name in STAGES if outs[name].persist]
-        assert persistent == ["train", "structures", "baseline_crystals", "wycryst_crystals"]
+        assert persistent == [
+            "train",
+            "structures",
+            "baseline_crystals",
+            "wycryst_crystals",
+            "diffusion",
+            "start_crystals",
+        ]
         in_git = [name for name in STAGES if not outs[name].use_cache]
-        assert in_git == ["sweep", "trials", "summaries"]
+        assert in_git == ["sweep", "trials", "compare_starts", "summaries"]
         evaluated = {out.def_path: out for out in stages[f"evaluate@{experiment}"].outs}
         assert not evaluated[f"figures/{experiment}/metrics.json"].use_cache  # it stands in git
 

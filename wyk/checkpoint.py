@@ -2,14 +2,16 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import TypeVar
 
 import safetensors
 import torch
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from safetensors.torch import save_file
+from torch import nn
 
 from wyk.ensemble import Ensemble
 from wyk.model import WyckoffTransformer
@@ -17,11 +19,13 @@ from wyk.params import Model as Settings
 from wyk.paths import writing
 from wyk.representation import ELEMENTS
 
+Network = TypeVar("Network", bound=nn.Module)
+
 FORMAT = 2
 WEIGHTS, CONFIG, STATE = "model.safetensors", "config.json", "state.safetensors"
 
 
-def save(folder: Path, models: Sequence[WyckoffTransformer], config: dict) -> None:
+def save(folder: Path, models: Sequence[nn.Module], config: dict) -> None:
     """Write a model folder: the weights, and config.json with architecture, vocabulary, data and versions.
 
     Args:
@@ -50,8 +54,28 @@ def load(folder: str | Path) -> WyckoffTransformer | Ensemble:
     """Read a model, ready to be used; its `config` attribute is the content of config.json.
 
     Raises:
+        FileNotFoundError, ValueError: as `networks`.
+    """
+    members, config = networks(folder, WyckoffTransformer, Settings)
+    model = members[0] if len(members) == 1 else Ensemble(members)
+    model.config = config
+    return model.eval()
+
+
+def networks(
+    folder: str | Path, kind: Callable[..., Network], settings_of: type[BaseModel]
+) -> tuple[list[Network], dict]:
+    """The networks in a model folder, and the content of config.json.
+
+    Args:
+        folder: that `save` wrote.
+        kind: of network, made of settings and elements.
+        settings_of: what the settings of such a network are.
+
+    Raises:
         FileNotFoundError: if the folder holds no model.
-        ValueError: if weights and config do not belong together, or either is damaged or of another version.
+        ValueError: if weights and config do not belong together, or either is damaged, of another version or of
+            another kind of network.
     """
     folder = Path(folder)
     for name in (WEIGHTS, CONFIG):
@@ -65,7 +89,7 @@ def load(folder: str | Path) -> WyckoffTransformer | Ensemble:
         elements = tuple(config["elements"])
         if unknown := set(elements) - set(ELEMENTS):
             raise ValueError(f"no elements: {sorted(unknown)}")
-        settings = Settings.model_validate(config["model"])
+        settings = settings_of.model_validate(config["model"])
         members = range(int(config["members"]))
     except (ValueError, KeyError, TypeError, ValidationError) as error:
         raise ValueError(f"{folder / CONFIG} is not a config of this version: {error}") from error
@@ -75,16 +99,13 @@ def load(folder: str | Path) -> WyckoffTransformer | Ensemble:
             f"{folder / CONFIG} was changed after {WEIGHTS} was written, or belongs to another model; "
             "restore both from the same run"
         )
-    model = Ensemble(WyckoffTransformer(settings, elements) for _ in members)
+    found = nn.ModuleList(kind(settings, elements) for _ in members)
     try:
-        model.members.load_state_dict(tensors)
+        found.load_state_dict(tensors)
     except RuntimeError as error:
         raise ValueError(f"{folder / WEIGHTS} does not fit its config.json: {error}") from error
-    if len(members) == 1:
-        model = model.members[0]
-    model.config = config
     torch.set_num_threads(1)  # as in training
-    return model.eval()
+    return list(found), config
 
 
 def save_state(folder: Path, identity: dict, model, optimizer, scheduler, state: dict) -> None:

@@ -164,6 +164,8 @@ def structures(
     out: options.OutDir,
     n: Annotated[int | None, typer.Option("-n", min=1, help="Only the first so many.")] = None,
     draws: options.Draws = options.DRAWS,
+    start: options.Start = "pyxtal",
+    diffusion: options.Diffusion = None,
     finish: Annotated[
         bool,
         typer.Option("--finish", help="Relax each crystal once more, without its symmetry."),
@@ -182,7 +184,8 @@ def structures(
     seed: Seed = 0,
     jobs: Jobs = CORES,
 ) -> None:
-    """Representations to crystals: pyXtal draws, relaxed with CHGNet; resumes what was interrupted."""
+    """Representations to crystals: drawn, and relaxed with CHGNet; resumes what was interrupted."""
+    options.check_start(start, diffusion)
     from wyk import stability
     from wyk import structures as crystals
 
@@ -191,6 +194,8 @@ def structures(
         out,
         n=n,
         draws=draws,
+        start=start,
+        diffusion=diffusion,
         finish=finish,
         time_limit=time_limit,
         hull=stability.Hull.load(hull or stability.REFERENCE),

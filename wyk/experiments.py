@@ -1,5 +1,6 @@
 """Commands that the experiments of the paper need: likelihoods, comparisons, tables of what may be published."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -43,6 +44,16 @@ def likelihood(
     with paths.writing(out) as temporary:
         result.to_parquet(temporary, index=False)
     typer.echo(f"{out}: {len(result)} likelihoods")
+
+
+def diffusion(experiment: Experiment, jobs: Jobs = CORES) -> None:
+    """Train the diffusion of coordinates and cells on an experiment's crystals; resumes what was interrupted."""
+    from wyk import params
+
+    params.experiment(experiment)  # an unknown one is found before torch is loaded
+    from wyk import diffusion_training
+
+    diffusion_training.train(experiment, jobs)
 
 
 def trials(
@@ -105,6 +116,24 @@ def recovery(
     typer.echo(f"{out}: {share:.1%} of {len(table)} crystals found by {draws} draws")
 
 
+def match(
+    crystals: Annotated[str, typer.Argument(help=f"Real crystals: {SOURCES}.")],
+    diffusion: Annotated[Path, typer.Option(help="Folder that `wyk diffusion` trained.")],
+    n: Annotated[int, typer.Option("-n", min=1, help="How many of them, chosen at random.")],
+    out: Out,
+    draws: Annotated[int, typer.Option(min=1, help="Of each crystal from either start.")] = 3,
+    seed: Seed = 0,
+    jobs: Jobs = CORES,
+) -> None:
+    """How near to real crystals draws of pyXtal and of the diffusion are, and what they relax to (Parquet)."""
+    from wyk import matching, paths
+
+    table = matching.match(crystals, n, draws, diffusion, seed, jobs)
+    with paths.writing(out) as temporary:
+        table.to_parquet(temporary, index=False)
+    typer.echo(f"{out}: {len(table)} starts of {table['material_id'].nunique()} crystals")
+
+
 def baseline(
     kind: Annotated[
         Literal["random", "substitution", "wycryst"],
@@ -150,4 +179,4 @@ def summarise(experiment: Experiment, seed: Seed = 0) -> None:
     typer.echo(f"{summaries.write(experiment, seed)}: summaries of {experiment}")
 
 
-COMMANDS = (likelihood, trials, sweep, recovery, baseline, summarise)
+COMMANDS = (likelihood, diffusion, trials, sweep, recovery, match, baseline, summarise)

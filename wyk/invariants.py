@@ -78,9 +78,28 @@ def primitive(
         raise ValueError(f"no symmetry found at {symprec} Å: {error}") from error
     if cell is None or found is None:
         raise ValueError(f"no symmetry found at {symprec} Å")
-    lattice, fractional, numbers = cell
-    rotations = found["rotations"].astype(int)
-    moved = fractional @ rotations.transpose(0, 2, 1) + found["translations"][:, None]  # (g, n, 3)
+    return with_operations(*cell, found["rotations"], found["translations"], symprec)
+
+
+def with_operations(
+    lattice: np.ndarray,
+    fractional: np.ndarray,
+    numbers: np.ndarray,
+    rotations: np.ndarray,
+    translations: np.ndarray,
+    symprec: float = SYMPREC,
+) -> Crystal:
+    """A primitive cell with operations that it has, its atoms moved to where these agree they are.
+
+    Args:
+        lattice, fractional, numbers, symprec: as in `primitive`.
+        rotations, translations: (g, 3, 3) and (g, 3), in the basis of the lattice.
+
+    Raises:
+        ValueError: if an operation does not take atoms to atoms.
+    """
+    rotations = rotations.astype(int)
+    moved = fractional @ rotations.transpose(0, 2, 1) + translations[:, None]  # (g, n, 3)
     apart = moved[:, :, None] - fractional  # (g, n, n, 3)
     distance = np.linalg.norm((apart - np.rint(apart)) @ lattice, axis=-1)
     distance[:, numbers[:, None] != numbers] = np.inf

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -104,6 +104,30 @@ Draws = Annotated[
     ),
 ]
 DRAWS = "2,4,6,8"
+Start = Annotated[
+    Literal["pyxtal", "diffusion", "mixed"],
+    typer.Option(
+        help="Where draws come from; mixed takes them in turn, the first from the diffusion."
+    ),
+]
+Diffusion = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Folder that `wyk diffusion` trained.")
+]
+
+
+def check_start(start: str, diffusion: Path | None) -> None:
+    """Whether the two options fit together.
+
+    Raises:
+        typer.BadParameter: if not.
+    """
+    if (start == "pyxtal") != (diffusion is None):
+        raise typer.BadParameter(
+            "names the model of --start diffusion or mixed, and goes with no other.",
+            param_hint="'--diffusion'",
+        )
+
+
 MOST = 4  # sources in a comparison: lines that can be told apart
 CORES = os.cpu_count() or 1
 

@@ -129,6 +129,24 @@ class Structures(Section):
     time_limit: Positive  # s for all draws of a representation and their relaxation
 
 
+class Diffusion(Section):
+    """Diffusion of coordinates and cells: the network, and its training."""
+
+    d: Positive
+    layers: Positive
+    epochs: Positive
+    batch: Positive  # noisy crystals in a step
+    lr: Annotated[float, Field(gt=0)]
+
+
+class Starts(Section):
+    """Draws of pyXtal and of the diffusion, compared."""
+
+    n: Positive  # real crystals of the test set
+    draws: Positive  # of each from either start
+    crystals: Positive  # made of the first samples from the diffusion, and from both
+
+
 class Baselines(Section):
     """Representations to compare with, and crystals of the first of them, drawn as in `structures`."""
 
@@ -172,6 +190,8 @@ class Experiment(Section):
     likelihood: Likelihood
     sweep: Sweep
     structures: Structures
+    diffusion: Diffusion
+    starts: Starts
     baselines: Baselines
     recovery: Recovery
     trials: Trials

@@ -142,6 +142,19 @@ def orbits(crystal: Crystal) -> Orbits:
     )
 
 
+def bonds(crystal: Crystal, reach: float) -> tuple[np.ndarray, ...]:
+    """One bond for each orbit of directed bonds no longer than reach, Å.
+
+    Returns:
+        centre (e,), a representative; neighbour (e,); cell (e, 3) of the neighbour; length (e,); and times (e,): bonds
+        of the orbit at the centre.
+    """
+    centre, neighbour, cell, length = _bonds(crystal, reach)
+    names = _codes(crystal, centre, neighbour, cell).min(axis=0)
+    _, first, times = np.unique(names, return_index=True, return_counts=True)
+    return centre[first], neighbour[first], cell[first], length[first], times
+
+
 def _bonds(crystal: Crystal, reach: float) -> tuple[np.ndarray, ...]:
     """All bonds of the representative atoms: centre, neighbour, cell, length."""
     centre, neighbour, cell, length = find_points_in_spheres(

@@ -1,6 +1,7 @@
 """Whether draws find real crystals again: their representations, crystallised anew (paper, §3.4)."""
 
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -75,3 +76,13 @@ def found(table: pd.DataFrame) -> np.ndarray:
     energies = np.array([[np.nan if e is None else e for e in row] for row in table["energies"]])
     lowest = np.fmin.accumulate(energies.astype(float), axis=1)
     return lowest <= table["real"].to_numpy(float)[:, None] + FOUND
+
+
+def tiers(free_numbers: pd.Series) -> dict[str, np.ndarray]:
+    """Which crystals (n,) belong to each group by their free numbers, and "all" of them."""
+    free = free_numbers.to_numpy(float)  # NaN where a crystal was never drawn
+    groups = {"all": np.full(len(free), True)}
+    for low, high in pairwise([0, *drawing.TIERS, np.inf]):
+        label = f"{low + 1} to {high}" if np.isfinite(high) else f"{low + 1} and more"
+        groups[label] = (free > low) & (free <= high)
+    return groups

@@ -52,7 +52,7 @@ def loosen(crystal: Crystal) -> Crystal:
     volume by the logarithm of its ratio to the sum of the elements' volumes.
     """
     coordinates, found, n = Coordinates(crystal), orbits(crystal), len(crystal)
-    usual = _table()[1][crystal.numbers].sum()
+    usual = usual_volume(crystal)
     stretch = np.zeros(len(coordinates))
     stretch[len(coordinates.displacements) :] = np.trace(coordinates.strains, axis1=1, axis2=2)
     stretch *= np.sqrt(VOLUME * n) / coordinates.scale
@@ -90,10 +90,19 @@ def stiffness(coordinates: Coordinates, found: Orbits, moved: Crystal) -> np.nda
     return (slope * (spring * found.bonds)[:, None]).T @ slope + FLOOR * np.eye(len(coordinates))
 
 
+def usual_volume(crystal: Crystal) -> float:
+    """Volume of a real cell with these atoms, Å³."""
+    return _table()[1][crystal.numbers].sum()
+
+
 def usual_distances(found: Orbits) -> np.ndarray:
     """(u,) How close the atoms of each orbit of bonds come in real crystals, Å."""
-    numbers = found.crystal.numbers
-    return _table()[0][numbers[found.centre[found.first]], numbers[found.neighbour[found.first]]]
+    return closest(found.crystal, found.centre[found.first], found.neighbour[found.first])
+
+
+def closest(crystal: Crystal, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """(e,) How close atoms (e,) and (e,) of a crystal would come in a real one, by their elements, Å."""
+    return _table()[0][crystal.numbers[one], crystal.numbers[other]]
 
 
 def _lengths(

@@ -20,7 +20,7 @@ from pymatgen.core import Structure
 from pymatgen.io.cif import CifWriter
 from tqdm import tqdm
 
-from wyk import drawing, pool, relaxation
+from wyk import checkpoint, drawing, pool, relaxation, starts
 from wyk.paths import writing
 from wyk.representation import (
     ANGLE_TOLERANCE,
@@ -72,13 +72,19 @@ def read_cif(text: str) -> Structure:
 
 
 def crystallise(
-    representation: WyckoffRepresentation, n: int, seed: list[int], finish: bool = False
+    representation: WyckoffRepresentation,
+    n: int,
+    seed: list[int],
+    finish: bool = False,
+    start: str = "pyxtal",
+    model: str | Path | None = None,
 ) -> dict:
     """The crystal of lowest energy that n draws of a representation relax to.
 
     Args:
         n: number of draws, relaxed side by side; draw k is seeded by (*seed, k).
         finish: whether that crystal is relaxed once more without symmetry, which is kept if it saves GAIN.
+        start, model: where draws come from, as in `starts.draw`.
 
     Returns:
         `energies` (eV/atom, None if it failed), `calls` of the potential and `draw_reasons` (why it failed, None
@@ -86,13 +92,16 @@ def crystallise(
         `converged`, `finish_gain` (eV/atom, None if not asked for) and `space_group_found`, that of the CIF read
         again.
     """
-    starts, reasons = {}, {}
-    for k in range(n):
-        try:
-            starts[k] = drawing.draw(representation, [*seed, k])
-        except Exception as error:  # pyXtal raises of all kinds
-            reasons[k] = str(error) or type(error).__name__
-    relaxed = dict(zip(starts, relaxation.relax_all(list(starts.values())), strict=True))
+    drawn = dict(
+        enumerate(starts.draw(representation, [[*seed, k] for k in range(n)], start, model))
+    )
+    reasons = {
+        k: str(error) or type(error).__name__
+        for k, error in drawn.items()
+        if isinstance(error, Exception)
+    }
+    usable = {k: structure for k, structure in drawn.items() if k not in reasons}
+    relaxed = dict(zip(usable, relaxation.relax_all(list(usable.values())), strict=True))
     reasons |= {k: result.reason for k, result in relaxed.items() if result.reason}
     usable = {k: result for k, result in relaxed.items() if not result.reason}
     row = {
@@ -126,6 +135,8 @@ def build(
     out: str | Path,
     n: int | None = None,
     draws: Sequence[int] = DRAWS,
+    start: str = "pyxtal",
+    diffusion: str | Path | None = None,
     finish: bool = False,
     jobs: int = 1,
     scheduler: str | None = None,
@@ -144,6 +155,8 @@ def build(
         out: folder for `crystals.parquet` and `cifs/<material_id>.cif`.
         n: number of rows; all if None.
         draws: of each representation: one number, or four by free numbers, see `drawing.number`.
+        start: where draws come from, see `starts.draw`.
+        diffusion: folder of a trained one, unless they all come from pyXtal.
         finish: see `crystallise`.
         jobs: processes, if there is no scheduler.
         scheduler: address of a Dask scheduler whose workers do the work.
@@ -170,7 +183,7 @@ def build(
     hull = hull or Hull.load()
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    tasks = _tasks(from_table(frame), draws, finish, seed, time_limit)
+    tasks = _tasks(from_table(frame), draws, finish, start, diffusion, seed, time_limit)
     if scheduler:
         from wyk import cluster  # takes a second to import
 
@@ -203,14 +216,19 @@ def _tasks(
     representations: list[WyckoffRepresentation],
     draws: Sequence[int],
     finish: bool,
+    start: str,
+    diffusion: str | Path | None,
     seed: int,
     time_limit: float,
 ) -> dict[str, tuple]:
     """The calls of `crystallise`, by a key that changes with whatever changes the result."""
     code = b"".join(Path(file).read_bytes() for file in _sources())
+    if start != "pyxtal":
+        code += (Path(diffusion) / checkpoint.WEIGHTS).read_bytes()
     tasks = {}
     for row, representation in enumerate(representations):
-        arguments = (representation, drawing.number(representation, draws), [seed, row], finish)
+        number = drawing.number(representation, draws)
+        arguments = (representation, number, [seed, row], finish, start, diffusion)
         settings = repr((arguments, time_limit)).encode()
         tasks[hashlib.sha256(code + settings).hexdigest()] = arguments
     return tasks
@@ -218,7 +236,7 @@ def _tasks(
 
 def _sources() -> list[str]:
     """Files of all modules of wyk that `crystallise` runs through."""
-    found, todo = {__name__: __file__}, [drawing, relaxation]
+    found, todo = {__name__: __file__}, [starts, relaxation]
     while todo:
         module = todo.pop()
         found[module.__name__] = module.__file__

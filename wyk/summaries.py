@@ -5,17 +5,15 @@ tables stand in git, so that every figure can be drawn without the data.
 """
 
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from wyk import divergence, paths
+from wyk import divergence, matching, paths
 from wyk.columns import TEST, WYCRYST
-from wyk.drawing import TIERS
 from wyk.parameters import parameter_counts
-from wyk.recovery import found
+from wyk.recovery import found, tiers
 from wyk.representation import WyckoffRepresentation, from_table, read_representations
 from wyk.statistics import wilson
 
@@ -31,7 +29,8 @@ def write(experiment: str, seed: int = 0) -> Path:
     """Writes the tables of an experiment to `figures/<experiment>/<name>.csv`.
 
     Args:
-        experiment: whose `represent`, `sample`, `baselines`, `wycryst`, `likelihood` and `recovery` have run.
+        experiment: whose `represent`, `sample`, `baselines`, `wycryst`, `likelihood`, `recovery` and `match` have
+            run.
         seed: of bootstrap.
 
     Returns:
@@ -51,6 +50,7 @@ def write(experiment: str, seed: int = 0) -> Path:
     }
     likelihoods = divergence.load(paths.run(experiment, "likelihood"))
     recovered = pd.read_parquet(paths.run(experiment, "recovery") / "crystals.parquet")
+    drawn = pd.read_parquet(paths.run(experiment, "match") / "starts.parquet")
     tables = {
         "parameters": parameters(everything),
         "space_groups": counts("space_group", [crystal.space_group for crystal in everything]),
@@ -59,6 +59,7 @@ def write(experiment: str, seed: int = 0) -> Path:
         "likelihoods": divergence.histogram(likelihoods),
         "permutation_kl": divergence.by_sites(likelihoods[divergence.OWN], seed),
         "recovery": recovery(recovered),
+        "starts": matching.summary(drawn),
     }
     folder = paths.figures(experiment)
     for name, table in tables.items():
@@ -113,14 +114,8 @@ def recovery(table: pd.DataFrame) -> pd.DataFrame:
         and `calls`, the mean number of force calls of a draw.
     """
     hits = found(table)
-    free = table["free_numbers"].to_numpy()
-    edges = [0, *TIERS, np.inf]
-    groups = {"all": free > 0}
-    for low, high in pairwise(edges):
-        label = f"{low + 1} to {high}" if np.isfinite(high) else f"{low + 1} and more"
-        groups[label] = (free > low) & (free <= high)
     rows = []
-    for label, chosen in groups.items():
+    for label, chosen in tiers(table["free_numbers"]).items():
         n = int(chosen.sum())
         calls = table.loc[chosen, "calls"].explode().astype(float).mean()
         for k in range(hits.shape[1] if n else 0):

@@ -1,0 +1,184 @@
+"""Training of the diffusion of coordinates and cells."""
+
+import csv
+import hashlib
+import logging
+import math
+import sys
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from wyk import checkpoint, datasets, diffusion, params, paths, pool
+from wyk.denoiser import Denoiser, Graph
+from wyk.frames import of_structure
+from wyk.params import Diffusion
+from wyk.representation import ELEMENTS
+
+AVERAGE = 0.999  # of the weights, what is kept at each step: their average is the model
+WEIGHT_DECAY, CLIP = 0.05, 1.0
+WARMUP = 0.02  # of all steps
+
+
+def train(name: str, jobs: int = 1) -> None:
+    """Train the diffusion of an experiment of params.yaml on its train and val crystals, or go on where a run stopped.
+
+    Writes `model.safetensors`, `config.json` and `log.csv` to runs/<name>/diffusion.
+
+    Args:
+        name: of the experiment.
+        jobs: processes, one of which learns and the others make noise; the result does not depend on it.
+
+    Raises:
+        ValueError, OSError: if there is no such experiment, its data cannot be read, or the loss becomes NaN.
+    """
+    experiment, seed = params.experiment(name), params.load().seed
+    settings, folder = experiment.diffusion, paths.run(name, "diffusion")
+    crystals = _crystals((experiment.data.train, experiment.data.val), jobs)
+    torch.set_num_threads(1)  # more would change the last bits
+    torch.manual_seed(seed)
+    model = untrained(settings, crystals)
+    config = {
+        "experiment": name,
+        "data": experiment.data.model_dump(),
+        "structures": len(crystals),
+        "seed": seed,
+        "parameters": sum(weights.numel() for weights in model.parameters()),
+    }
+    fit(model, crystals, folder, config, jobs)
+
+
+def untrained(settings: Diffusion, crystals: list[tuple]) -> Denoiser:
+    """A network for the elements and the cells of crystals, as `frames.of_structure` gives them."""
+    elements = {z for frame, *_ in crystals for z in frame.crystal.numbers.tolist()}
+    model = Denoiser(settings, tuple(ELEMENTS[z - 1] for z in sorted(elements)))
+    shapes = diffusion.shapes([(frame, k) for frame, _, k in crystals])
+    model.mean, model.std = (torch.tensor(x, dtype=torch.float32) for x in shapes)
+    return model
+
+
+def _crystals(sources: tuple[str, ...], jobs: int) -> list[tuple]:
+    """The crystals of data sets, each in its frame; what has none is logged."""
+    structures = [crystal for source in sources for crystal in datasets.structures(source)[0]]
+    results = pool.in_order(_in_frame, structures, jobs, datasets.TIME_LIMIT)
+    crystals = []
+    for (material_id, _), result in tqdm(
+        results, "frames", len(structures), unit="crystal", disable=None, file=sys.stderr
+    ):
+        if isinstance(result, pool.Failed):
+            logging.getLogger(__name__).warning("%s: %s. Skipped.", material_id, result.reason)
+        else:
+            crystals.append(result)
+    if not crystals:
+        raise ValueError(f"{', '.join(sources)}: no crystal to learn from")
+    return crystals
+
+
+def _in_frame(crystal: tuple) -> tuple:
+    return of_structure(crystal[1])
+
+
+class Lessons(Dataset):
+    """Noisy crystals; an index is an epoch and a row, from which the noise follows."""
+
+    def __init__(self, model: Denoiser, crystals: list[tuple], seed: int):
+        self.model, self.crystals, self.seed = model, crystals, seed
+
+    def __getitem__(self, index: tuple[int, int]) -> diffusion.Lesson:
+        epoch, row = index
+        return diffusion.lesson(self.model, *self.crystals[row], [self.seed, epoch, row])
+
+
+def _together(lessons: list[diffusion.Lesson]) -> diffusion.Lesson:
+    return diffusion.Lesson(
+        Graph.together([lesson.graph for lesson in lessons]),
+        torch.cat([lesson.moves for lesson in lessons]),
+        torch.cat([lesson.strains for lesson in lessons]),
+    )
+
+
+def _batches(n: int, settings: Diffusion, seed: int, epoch: int) -> Iterator[list]:
+    """Indices of lessons from an epoch on: all of n crystals in each, in a new order."""
+    for later in range(epoch, settings.epochs):
+        order = np.random.default_rng([seed, later]).permutation(n).tolist()
+        for start in range(0, n, settings.batch):
+            yield [(later, row) for row in order[start : start + settings.batch]]
+
+
+def fit(model: Denoiser, crystals: list[tuple], folder: Path, config: dict, jobs: int = 1) -> None:
+    """Train a network; every random number follows from (seed, epoch, row), and the state is saved between epochs.
+
+    Args:
+        model: untrained.
+        crystals: as `frames.of_structure` gives them.
+        folder: where model, log and state go.
+        config: what to say in config.json beside the architecture.
+        jobs: as in `train`.
+
+    Raises:
+        ValueError: if the loss is not finite.
+    """
+    settings, seed = model.settings, config["seed"]
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(AVERAGE), use_buffers=False)
+    both = nn.ModuleDict({"now": model, "average": average})
+    optimizer = torch.optim.AdamW(
+        model.parameters(), settings.lr, betas=(0.9, 0.98), weight_decay=WEIGHT_DECAY
+    )
+    every = math.ceil(len(crystals) / settings.batch)  # steps of an epoch
+    steps = settings.epochs * every
+
+    def rate(step: int) -> float:
+        return min(1, (step + 1) / (WARMUP * steps)) * 0.5 * (1 + math.cos(math.pi * step / steps))
+
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+    digest = hashlib.sha256(b"".join(x.tobytes() + k.tobytes() for _, x, k in crystals))
+    identity = config | {"diffusion": settings.model_dump(), "crystals": digest.hexdigest()}
+    state = {"epoch": 0, "log": []}
+    checkpoint.resume(folder, identity, both, optimizer, scheduler, state)
+    workers = {"num_workers": jobs - 1, "multiprocessing_context": "forkserver"} if jobs > 1 else {}
+    batches = iter(
+        DataLoader(
+            Lessons(model, crystals, seed),
+            batch_sampler=_batches(len(crystals), settings, seed, state["epoch"]),
+            collate_fn=_together,
+            **workers,
+        )
+    )
+    for epoch in tqdm(
+        range(state["epoch"], settings.epochs),
+        initial=state["epoch"], total=settings.epochs, unit="epoch", disable=None, file=sys.stderr,
+    ):  # fmt: skip
+        losses = []
+        for batch in islice(batches, every):
+            value = diffusion.loss(model, batch)
+            optimizer.zero_grad()
+            value.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), CLIP)
+            optimizer.step()
+            scheduler.step()
+            average.update_parameters(model)
+            losses.append(value.item())
+        if not math.isfinite(sum(losses)):
+            raise ValueError(
+                f"the loss became {sum(losses)} in epoch {epoch + 1}; the model so far stays in {folder}. "
+                "Lower diffusion.lr."
+            )
+        state["epoch"] = epoch + 1
+        state["log"].append({"epoch": epoch + 1, "loss": sum(losses) / len(losses)})
+        with (
+            paths.writing(folder / "log.csv") as temporary,
+            temporary.open("w", newline="") as file,
+        ):
+            writer = csv.DictWriter(file, state["log"][0])
+            writer.writeheader()
+            writer.writerows(state["log"])
+        checkpoint.save(folder, [average.module], config | {"epoch": epoch + 1})
+        checkpoint.save_state(folder, identity, both, optimizer, scheduler, state)
+    (folder / checkpoint.STATE).unlink(missing_ok=True)

@@ -1,0 +1,53 @@
+"""Where relaxations start: at random crystals of pyXtal, at crystals of the diffusion, or at both in turn."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pymatgen.core import Structure
+
+from wyk import diffusion, drawing
+from wyk.representation import WyckoffRepresentation
+
+STARTS = ("pyxtal", "diffusion", "mixed")
+
+
+def draw(
+    representation: WyckoffRepresentation,
+    seeds: Sequence,
+    start: str = "pyxtal",
+    model: str | Path | None = None,
+) -> list[Structure | Exception]:
+    """Crystals of a representation to be relaxed.
+
+    Args:
+        representation: formally valid.
+        seeds: of each crystal, anything `np.random.default_rng` takes.
+        start: of STARTS; mixed takes the first crystal from the diffusion, the second from pyXtal, and so on.
+        model: folder of a trained diffusion; not needed for pyXtal.
+
+    Returns:
+        A crystal for each seed, or why there is none.
+    """
+    denoised = {"pyxtal": [], "diffusion": seeds, "mixed": seeds[::2]}[start]
+    drawn = {"pyxtal": seeds, "diffusion": [], "mixed": seeds[1::2]}[start]
+    found = [_drawn(representation, seed) for seed in drawn]
+    if not denoised:
+        return found
+    made = _denoised(representation, denoised, model)
+    if start == "mixed":
+        return [(made, found)[k % 2][k // 2] for k in range(len(seeds))]
+    return made
+
+
+def _drawn(representation: WyckoffRepresentation, seed) -> Structure | Exception:
+    try:
+        return drawing.draw(representation, seed)
+    except Exception as error:  # pyXtal raises of all kinds
+        return error
+
+
+def _denoised(representation, seeds: Sequence, model: str | Path) -> list[Structure | Exception]:
+    try:
+        return diffusion.draw(diffusion.load(model), representation, seeds)
+    except ValueError as error:
+        return [error] * len(seeds)
