@@ -50,6 +50,7 @@ test-browser: env
 
 # The documentation in runs/docs/html; any warning, such as a broken link, is an error
 docs: env
+	rm -rf runs/docs
 	python docs/pages.py runs/docs/source
 	sphinx-build -W --keep-going -q -c docs runs/docs/source runs/docs/html
 	@echo "open runs/docs/html/index.html"

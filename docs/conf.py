@@ -31,9 +31,14 @@ def setup(app: Sphinx) -> None:
 
 
 def _plain(app, what, name, thing, options, lines: list[str]) -> None:
-    """In a docstring `code` is markup, a star or a bar is none."""
+    """In a docstring `code` is markup, a star or a bar is none, and what is returned has no type before a colon."""
     code_or_sign = r"(`+[^`]+`+)|([*|])"
-    lines[:] = [re.sub(code_or_sign, lambda m: m[1] or rf"\{m[2]}", line) for line in lines]
+    lines[:] = [
+        ":returns:"
+        if line == "Returns:"
+        else re.sub(code_or_sign, lambda m: m[1] or rf"\{m[2]}", line)
+        for line in lines
+    ]
 
 
 def _inline(writer, node) -> None:
@@ -42,5 +47,6 @@ def _inline(writer, node) -> None:
 
 
 def _block(writer, node) -> None:
-    writer.body.append(tex2mathml(node.astext(), as_block=True))
+    formula = tex2mathml(node.astext(), as_block=True)
+    writer.body.append(f'<div style="overflow-x: auto">{formula}</div>')  # on a phone
     raise SkipNode

@@ -36,8 +36,7 @@ GROUPS = {  # modules along the pipeline; those not named here are in the last g
 
 
 def write(folder: Path) -> None:
-    """Writes all pages, and the pictures on them, to a folder; what was in it is deleted."""
-    shutil.rmtree(folder, ignore_errors=True)
+    """Writes all pages, and the pictures on them, to a folder."""
     pages = {
         path.relative_to(HERE).as_posix(): filled(path.read_text("utf-8"))
         for path in HERE.rglob("*.md")
@@ -101,7 +100,7 @@ def module(name: str) -> str:
 def api() -> str:
     """The page that lists all modules with the first sentence of each."""
     groups = {group: names.split() for group, names in GROUPS.items()}
-    named = sum(groups.values(), [])
+    named = " ".join(GROUPS.values()).split()
     groups[LAST] = [name for name in modules() if name not in named]
     lines = ["# API", "Every module of `wyk`, along the pipeline."]
     for group, names in groups.items():
@@ -118,7 +117,7 @@ def commands() -> str:
     """What each command says with `--help`."""
     text = "# Commands\n\nWhat `wyk COMMAND --help` says; where `--jobs` has a default, it is the number of cores.\n"
     for name in get_command(cli.app).commands:
-        told = CliRunner().invoke(cli.app, [name, "--help"], prog_name="wyk", terminal_width=100)
+        told = CliRunner().invoke(cli.app, [name, "--help"], prog_name="wyk", terminal_width=88)
         text += f"\n## wyk {name}\n\n```text\n{told.output.strip()}\n```\n"
     return text
 
@@ -179,9 +178,15 @@ def file(what: str) -> str:
 
 
 def linked(text: str) -> str:
-    """Leads links to notebooks to their pages; what is no page of the documentation is named, but no link."""
+    """Leads links to notebooks to their pages; what else the repository has is named, but no link."""
     text = text.replace(".ipynb)", ".md)")
-    return re.sub(r"\[([^]]+)\]\((?:LICENSE|figures/\w+/gallery)\)", r"\1", text)
+    return re.sub(r"(?<!!)\[([^]]+)\]\(([\w./-]+)\)", _named, text)
+
+
+def _named(link: re.Match) -> str:
+    text, target = link.groups()
+    page = target.endswith(".md")
+    return text if not page and (ROOT / target).exists() else link[0]
 
 
 if __name__ == "__main__":
