@@ -18,6 +18,7 @@ html_math_renderer = "mathml"  # which browsers draw by themselves
 
 default_role = "py:obj"  # `name` in a docstring: a link where there is one, else code
 autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True  # paths by their names
 autodoc_typehints = "signature"
 python_maximum_signature_line_length = 88
 add_module_names = False
