@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # Two processes on two cores; more threads inside each would only wait for one another.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: env data repro figures test test-browser lint lab bench bench-peer lock clean
+.PHONY: env data repro figures test test-browser lint docs lab bench bench-peer lock clean
 
 env: $(READY)
 
@@ -47,6 +47,13 @@ test: lint
 # Every notebook in JupyterLab, run in headless Chromium, after make repro; screenshots in runs/browser/
 test-browser: env
 	python -m pytest -m browser --durations=0 --durations-min=1 tests/test_browser.py
+
+# The documentation in runs/docs/html; any warning, such as a broken link, is an error
+docs: env
+	rm -rf runs/docs
+	python docs/pages.py runs/docs/source
+	sphinx-build -W --keep-going -q -c docs runs/docs/source runs/docs/html
+	@echo "open runs/docs/html/index.html"
 
 lab: env
 	jupyter lab notebooks

@@ -1,5 +1,7 @@
 """Brings the third-party files into `data/`.
 
+One way or the other::
+
     python -m wyk.downloads                  downloads what is missing (`make data`)
     python -m wyk.downloads --from FOLDER    copies what FOLDER has (`make data FROM=folder`)
 

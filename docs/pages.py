@@ -1,0 +1,197 @@
+"""The pages of the documentation as Markdown, for Sphinx to render: python docs/pages.py FOLDER (`make docs`)
+
+What stands elsewhere in the repository is not written down again: README, notebooks, docstrings, help texts and
+results become pages here, so that one that is added has its place without a word.
+"""
+
+import importlib
+import inspect
+import json
+import pkgutil
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import pandas as pd
+from typer.main import get_command
+from typer.testing import CliRunner
+
+import wyk
+from wyk import cli, divergence, table1
+from wyk.paths import FIGURES, NOTEBOOKS, ROOT, figures
+
+HERE = Path(__file__).parent
+EXPERIMENT = "biternary_7k"  # whose results are shown
+AS_THEY_ARE = ("CONTRIBUTING.md", "wyk/reference/README.md")
+LAST = "Tool, figures, reports"
+GROUPS = {  # modules along the pipeline; those not named here are in the last group
+    "Representation": "spacegroups representation readers datasets origins downloads parameters",
+    "Model and training": "tokenization descriptors charges layers model objective fitting ensemble distillation "
+    "calibration checkpoint training trials setlikelihood",
+    "Sampling and likelihood": "conditions sampling sweep likelihood",
+    "Crystals": "structures drawing relaxation springs trustregion coordinates invariants potential quotient "
+    "descent recovery cluster",
+    "Coordinates by diffusion": "frames denoiser diffusion diffusion_training starts matching",
+    "Baselines": "baselines baselines.plain baselines.wycryst",
+    "Metrics": "metrics sun novelty energies stability materials_project statistics divergence evaluation table1 columns",
+}
+
+
+def write(folder: Path) -> None:
+    """Writes all pages, and the pictures on them, to a folder."""
+    pages = {
+        path.relative_to(HERE).as_posix(): filled(path.read_text("utf-8"))
+        for path in HERE.rglob("*.md")
+    }
+    pages |= {name: (ROOT / name).read_text("utf-8") for name in AS_THEY_ARE}
+    before, results = readme()
+    pages |= {"index.md": before + pages["index.md"], "results.md": results}
+    pages |= {f"notebooks/{path.stem}.md": notebook(path) for path in NOTEBOOKS.glob("*.ipynb")}
+    pages |= {f"api/{name}.md": module(name) for name in modules()}
+    pages |= {"api/index.md": api(), "commands.md": commands()}
+    for name, text in pages.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(linked(text), "utf-8")
+    for path in [*figures(EXPERIMENT).glob("*.png"), *FIGURES.glob("benchmarks/*.png")]:
+        copy = folder / path.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copy)
+
+
+# --- pages made of other things
+
+
+def readme() -> tuple[str, str]:
+    """The README as two pages: what to do, and the results."""
+    text = (ROOT / "README.md").read_text("utf-8")
+    before, results = text.split("## Results\n")
+    results, after = results.split("## How to go on\n")
+    results = "# Results\n" + results.replace("\n### ", "\n## ")
+    return f"{before}## How to go on\n{after}", results
+
+
+def notebook(path: Path) -> str:
+    """A notebook as it stands in git, without outputs, and with the figures that its cells have drawn."""
+    note = (
+        f"```{{note}}\nThe notebook as it stands in git, without outputs; its figures are those of `{EXPERIMENT}`. "
+        f"To read it as it ran, tables included: `dvc pull --allow-missing`, then open "
+        f"`runs/{EXPERIMENT}/reports/{path.stem}.html`. To run it: `make lab`.\n```"
+    )
+    parts = []
+    for cell in json.loads(path.read_text("utf-8"))["cells"]:
+        source = "".join(cell["source"])
+        code = cell["cell_type"] == "code"
+        parts.append(f"```python\n{source}\n```" if code else source)
+        for name in re.findall(r'plots\.save\(figure, experiment, "(\w+)"', source):
+            parts.append(f"![{name}](../figures/{EXPERIMENT}/{name}.png)")
+    return "\n\n".join([parts[0], note, *parts[1:]])
+
+
+def modules() -> list[str]:
+    """Names of the public modules of the package."""
+    found = pkgutil.walk_packages(wyk.__path__, "wyk.")
+    names = [module.name.removeprefix("wyk.") for module in found]
+    return [name for name in names if not name.startswith("_")]
+
+
+def module(name: str) -> str:
+    """The page of a module, for autodoc to fill."""
+    directive = f".. automodule:: wyk.{name}\n   :members:\n"
+    return f"# wyk.{name}\n\n```{{eval-rst}}\n{directive}```\n"
+
+
+def api() -> str:
+    """The page that lists all modules with the first sentence of each."""
+    groups = {group: names.split() for group, names in GROUPS.items()}
+    named = " ".join(GROUPS.values()).split()
+    groups[LAST] = [name for name in modules() if name not in named]
+    lines = ["# API", "Every module of `wyk`, along the pipeline."]
+    for group, names in groups.items():
+        lines += [f"\n## {group}\n", "| module | what it holds |", "|---|---|"]
+        for name in names:
+            docstring = inspect.getdoc(importlib.import_module(f"wyk.{name}"))
+            summary = docstring.partition("\n\n")[0].replace("\n", " ")
+            lines.append(f"| [wyk.{name}]({name}.md) | {summary} |")
+        lines += ["\n```{toctree}\n:hidden:", *names, "```"]
+    return "\n".join(lines) + "\n"
+
+
+def commands() -> str:
+    """What each command says with `--help`."""
+    text = "# Commands\n\nWhat `wyk COMMAND --help` says; where `--jobs` has a default, it is the number of cores.\n"
+    for name in get_command(cli.app).commands:
+        told = CliRunner().invoke(cli.app, [name, "--help"], prog_name="wyk", terminal_width=88)
+        text += f"\n## wyk {name}\n\n```text\n{told.output.strip()}\n```\n"
+    return text
+
+
+# --- what stands in the places that pages leave for results
+
+
+def filled(text: str) -> str:
+    """Puts results where a page says `<!-- values ENTRY -->`, `<!-- table NAME -->` or `<!-- file PATH COMMAND -->`."""
+    kinds = {"values": values, "table": lambda name: TABLES[name](), "file": file}
+    return re.sub(
+        r"^<!-- (values|table|file) (.+) -->$",
+        lambda match: kinds[match[1]](match[2]),
+        text,
+        flags=re.MULTILINE,
+    )
+
+
+def values(entry: str) -> str:
+    """One entry of metrics.json for every set of structures in Table 1."""
+    lines = [f"| `{entry}` of | value | 95% interval | n | floor |", "|---|---|---|---|---|"]
+    for label, name, block in (*table1.OURS, *table1.OTHERS):
+        found = metrics(name).get(block, {}).get(entry)
+        if found and found["value"] is not None:
+            value, low, high = (f"{x:.3g}" for x in (found["value"], *found["interval"]))
+            floor = f"{found['floor']:.3g}" if "floor" in found else "–"
+            lines.append(f"| {label} | {value} | {low} to {high} | {found['n']:,} | {floor} |")
+    return "\n".join(lines)
+
+
+def metrics(name: str = "metrics") -> dict:
+    return json.loads((figures(EXPERIMENT) / f"{name}.json").read_text("utf-8"))
+
+
+def recovery() -> str:
+    """Share of real crystals found again, by free numbers and draws."""
+    table = pd.read_csv(figures(EXPERIMENT) / "recovery.csv")
+    shares = table.pivot(index="free_numbers", columns="draws", values="found")
+    shares.insert(0, "n", table.groupby("free_numbers")["n"].first())
+    shares = shares.loc[table["free_numbers"].unique()].rename_axis("free numbers, draws")
+    return shares.to_markdown(floatfmt=".2f")
+
+
+TABLES = {
+    "calibration": lambda: divergence.calibration(metrics()["likelihood"]).to_markdown(),
+    "invariance": lambda: divergence.invariance(metrics()["likelihood"]).to_markdown(),
+    "table 2": lambda: divergence.table_2(metrics()["likelihood"]).to_markdown(),
+    "recovery": recovery,
+}
+
+
+def file(what: str) -> str:
+    """A Markdown file of the repository, or the command that writes it."""
+    path, command = what.split(" ", 1)
+    if (ROOT / path).is_file():
+        return (ROOT / path).read_text("utf-8")
+    return f"`{path}` is not there yet: run `{command}`."
+
+
+def linked(text: str) -> str:
+    """Leads links to notebooks to their pages; what else the repository has is named, but no link."""
+    text = text.replace(".ipynb)", ".md)")
+    return re.sub(r"(?<!!)\[([^]]+)\]\(([\w./-]+)\)", _named, text)
+
+
+def _named(link: re.Match) -> str:
+    text, target = link.groups()
+    page = target.endswith(".md")
+    return text if not page and (ROOT / target).exists() else link[0]
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]))
