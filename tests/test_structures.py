@@ -253,3 +253,9 @@ def test_names_must_be_unique(tmp_path):
     write_representations(tmp_path / "twice.parquet", to_table([SALT, RUTILE], ["a", "a"]))
     with pytest.raises(ValueError, match="material_id a stands on several rows"):
         structures.build(tmp_path / "twice.parquet", tmp_path / "out")
+
+
+def test_nothing_to_make_is_said(tmp_path):
+    write_representations(tmp_path / "none.parquet", to_table([]))
+    with pytest.raises(ValueError, match=r"none\.parquet: no representation"):
+        structures.build(tmp_path / "none.parquet", tmp_path / "out")

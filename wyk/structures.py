@@ -173,10 +173,12 @@ def build(
         where there is one. A row without a crystal stays in the table.
 
     Raises:
-        ValueError: for a broken table, or material_ids that are not unique.
+        ValueError: for a broken or empty table, or material_ids that are not unique.
         OSError: if `out` cannot be written, or another run is writing there; if the scheduler is dead.
     """
     frame = read_representations(representations).head(n)[list(COLUMNS)].reset_index(drop=True)
+    if frame.empty:
+        raise ValueError(f"{representations}: no representation to make a crystal of")
     if frame["material_id"].duplicated().any():
         twice = frame["material_id"][frame["material_id"].duplicated()].iloc[0]
         raise ValueError(f"{representations}: material_id {twice} stands on several rows")
