@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # Two processes on two cores; more threads inside each would only wait for one another.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: env data repro figures test test-browser lint lab bench bench-peer lock clean
+.PHONY: env data repro figures test test-browser test-long lint lab bench bench-peer lock clean
 
 env: $(READY)
 
@@ -47,6 +47,13 @@ test: lint
 # Every notebook in JupyterLab, run in headless Chromium, after make repro; screenshots in runs/browser/
 test-browser: env
 	python -m pytest -m browser --durations=0 --durations-min=1 tests/test_browser.py
+
+# The reliability campaign: how long its open-ended parts take, and the seed of what they draw
+MINUTES ?= 8
+SEED ?= 0
+
+test-long: env
+	MINUTES=$(MINUTES) SEED=$(SEED) python -m pytest -m long --durations=0 --durations-min=60 tests/long
 
 lab: env
 	jupyter lab notebooks
