@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # Two processes on two cores; more threads inside each would only wait for one another.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: env data repro figures test test-browser lint docs lab bench bench-peer lock clean
+.PHONY: env data repro figures test test-browser test-long lint docs lab bench bench-peer lock clean
 
 env: $(READY)
 
@@ -54,6 +54,13 @@ docs: env
 	python docs/pages.py runs/docs/source
 	sphinx-build -W --keep-going -q -c docs runs/docs/source runs/docs/html
 	@echo "open runs/docs/html/index.html"
+
+# The reliability campaign: how long its open-ended parts take, and the seed of what they draw
+MINUTES ?= 8
+SEED ?= 0
+
+test-long: env
+	MINUTES=$(MINUTES) SEED=$(SEED) python -m pytest -m long --durations=0 --durations-min=60 tests/long
 
 lab: env
 	jupyter lab notebooks

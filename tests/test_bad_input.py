@@ -24,6 +24,13 @@ from pymatgen.io.cif import CifWriter
 from wyk import datasets, readers
 from wyk.paths import ROOT
 from wyk.readers import LARGEST, Record, parse, represent_record
+from wyk.representation import (
+    WyckoffRepresentation,
+    check_cell,
+    read_representations,
+    to_table,
+    write_representations,
+)
 
 SALT = Structure.from_spacegroup(
     "Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]
@@ -85,6 +92,14 @@ BAD_CIFS = {  # what is wrong: (text, reason)
         _cif("Fe1 Fe 0 0 0 1", more="loop_\n_symmetry_equiv_pos_as_xyz\nx,y,z\nx,y,w"),
         "unusable symmetry: error while processing symops",
     ),
+    "many operations": (
+        _cif("Fe1 Fe 0 0 0 1", more="loop_\n_symmetry_equiv_pos_as_xyz" + "\nx,y,z" * 193),
+        "193 symmetry operations; up to 10,000 and 192 can be read",
+    ),
+    "many sites": (
+        _cif("Fe1 Fe 0 0 0 1\n" * 10_001),
+        "10,001 sites and 0 symmetry operations; up to 10,000",
+    ),
     "number alone": (
         _cif("Fe1 Fe 0 0 0 1", more="_symmetry_Int_Tables_number 62"),
         "space group 62 without symbol or operations",
@@ -105,6 +120,7 @@ BAD_JSON = {
     "isotope": (_json(species=[{"element": "D", "occu": 1}]), "site D0 is D"),
     "infinite": (_json(abc=[0, float("inf"), 0]), "infinite numbers in cell or coordinates"),
     "missing number": (_json(abc=[0, None, 0]), "NaN or infinite numbers in cell or coordinates"),
+    "vast number": (_json(abc=[10**400, 0, 0]), "not pymatgen's JSON .*OverflowError"),
     "close": (_json(abc=[0.5, 0.5, 0.5]), r"Na .atom 1. and Cl .* overlap: 0.00 Å"),
 }
 
@@ -224,6 +240,81 @@ def test_a_single_bad_cif_is_an_error_and_leaves_its_reason(tmp_path):
     assert not (tmp_path / "out.rejected.csv").exists(), "the old list is not of this run"
 
 
+def test_names_that_are_no_text_do_not_matter(tmp_path):
+    (tmp_path / "in").mkdir()
+    for name in (b"a\xff", b"b"):
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/in/%s.cif" % name)).write_text(GOOD)
+    datasets.represent(tmp_path / "in", tmp_path / "out.parquet")
+    assert list(pd.read_parquet(tmp_path / "out.parquet")["material_id"]) == [r"a\xff", "b"]
+
+
+@pytest.mark.parametrize(("place", "value"), [(6, b"\xff"), (46, b"\xff")])
+def test_a_zip_with_a_strange_list_of_members_is_named(tmp_path, place, value):
+    """A version from the future, and a name that is not the UTF-8 it should be."""
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("é.cif", GOOD)
+    content = bytearray(path.read_bytes())
+    at = content.find(b"PK\x01\x02") + place
+    content[at : at + 1] = value
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="a.zip is not a zip"):
+        datasets.represent(path, tmp_path / "out.parquet")
+
+
+def test_a_line_without_an_end_does_not_fill_the_memory(tmp_path):
+    """As in a bomb of a CSV.gz: what is longer than a crystal is cut into rows, and rejected."""
+    (tmp_path / "a.csv").write_text(
+        f'cif,n\n"{GOOD}",1\n' + "x" * (LARGEST + 5) + f'\n"{GOOD}",1\n'
+    )
+    items = list(datasets.records(tmp_path / "a.csv"))
+    assert [isinstance(item, Record) for item in items] == [True, False, False, True]
+
+
+def test_as_many_atoms_on_one_spot_as_can_be_read(tmp_path):
+    """50 million pairs that overlap: found without holding them."""
+    with pytest.raises(ValueError, match="overlap: 0.00 Å apart"):
+        check_cell(np.eye(3) * 100, np.zeros((10_000, 3)), np.ones(10_000, int))
+    with pytest.raises(ValueError, match="10,001 atoms in the cell; up to 10,000"):
+        check_cell(np.eye(3) * 100, np.zeros((10_001, 3)), np.ones(10_001, int))
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "reason"),
+    [
+        ("space_group", 231, "no space group 231"),
+        ("elements", None, "`elements` is no list of names"),
+        ("elements", ["Na"], "1 elements on 2 sites"),
+        ("wyckoff_letters", [None, "a"], "`wyckoff_letters` is no list of names"),
+        ("material_id", None, ", no text"),
+    ],
+)
+def test_a_row_that_is_no_representation_spoils_no_other(tmp_path, column, value, reason):
+    datasets.represent("aflow:test", tmp_path / "good.parquet")
+    good = pd.read_parquet(tmp_path / "good.parquet")
+    good = good[good["elements"].map(len) == 2].head(4)
+    bad = good.astype({column: object}).reset_index(drop=True)
+    bad.at[1, column] = value
+    bad.to_parquet(tmp_path / "bad.parquet")
+    assert datasets.represent(tmp_path / "bad.parquet", tmp_path / "o.parquet").rejected == 1
+    rejected = pd.read_csv(tmp_path / "o.rejected.csv")
+    assert rejected["where"][0] == "bad.parquet: row 2"
+    assert reason in rejected["reason"][0]
+    kept = pd.read_parquet(tmp_path / "o.parquet")["material_id"]
+    assert list(kept) == list(good["material_id"].iloc[[0, 2, 3]])
+    with pytest.raises(ValueError, match=f"bad.parquet: row 2: .*{reason}"):
+        read_representations(tmp_path / "bad.parquet")
+
+
+def test_what_others_are_compared_with_is_formally_valid(tmp_path):
+    rows = [WyckoffRepresentation(225, ("Na", "Cl"), letters) for letters in ("ab", "aa", "az")]
+    write_representations(tmp_path / "a.parquet", to_table(rows))
+    assert list(datasets.known(tmp_path / "a.parquet")["material_id"]) == ["0"]
+    write_representations(tmp_path / "b.parquet", to_table(rows[1:]))
+    with pytest.raises(ValueError, match=r"b\.parquet: no formally valid representation"):
+        datasets.known(tmp_path / "b.parquet")
+
+
 def test_rubbish_between_good_cifs_of_a_zip(tmp_path):
     path = tmp_path / "mixed.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -261,7 +352,7 @@ def test_a_row_with_a_field_too_many_or_an_open_quote_is_rejected(tmp_path):
 
 def test_a_strange_extra_column_is_left_out(tmp_path):
     frame = pd.DataFrame(
-        {"cif": [GOOD] * 4, "spacegroup.number": ["225", "inf", "", "x"], "e_above_hull": "?"}
+        {"cif": [GOOD] * 4, "spacegroup.number": ["225", "inf", "", "1e300"], "e_above_hull": "?"}
     )
     frame.to_csv(tmp_path / "a.csv")
     extras = [record.extras for record in datasets.records(tmp_path / "a.csv")]

@@ -1,5 +1,6 @@
 """The network, on the embedded crystals."""
 
+import hashlib
 import itertools
 import json
 import shutil
@@ -7,6 +8,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from wyk import checkpoint
 from wyk.likelihood import log_p
@@ -151,6 +153,20 @@ def test_damaged_and_foreign_models_are_named(folder, model, tmp_path):
         (copy / "config.json").write_text(text)
 
     assert "changed after" in damaged(other_architecture)
+
+    def forged(scale=1.0, **changes):
+        """Weights and config of a stranger, who has written the config's hash into the weights."""
+        tamper(**changes)
+        tensors = {name: tensor * scale for name, tensor in load_file(weights).items()}
+        digest = hashlib.sha256((copy / "config.json").read_bytes()).hexdigest()
+        save_file(tensors, weights, {"config_sha256": digest})
+
+    vast = model.settings.model_dump() | {"d": 2**20}
+    assert "does not fit" in damaged(lambda: forged(model=vast))
+    assert "does not fit" in damaged(lambda: forged(members=10**9))
+    assert "NaN or infinite" in damaged(lambda: forged(scale=float("nan")))
+    assert "impossible" in damaged(lambda: forged(most_sites=10**9))
+    assert "space_group_counts" in damaged(lambda: forged(space_group_counts={"231": 1}))
     shutil.rmtree(copy)
     shutil.copytree(folder, copy)
     checkpoint.load(copy)  # undamaged, it loads

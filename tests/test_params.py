@@ -144,3 +144,23 @@ def test_a_stopped_process_leaves_nothing(tmp_path):
         process.send_signal(2)
         assert process.wait(10) != 0
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "text", ["seed: 2001-99-99", "seed: !!bool x", "seed: !!timestamp x", "[" * 3000]
+)
+def test_what_pyyaml_chokes_on_is_named(tmp_path, text):
+    (tmp_path / "params.yaml").write_text(text)
+    with pytest.raises(ValueError, match=r"params\.yaml: not YAML"):
+        params.load(tmp_path / "params.yaml")
+
+
+def test_one_run_at_a_time_works_in_a_folder(tmp_path):
+    with paths.alone(tmp_path / "a"):
+        with pytest.raises(BlockingIOError, match="a: another run is working there"):
+            with paths.alone(tmp_path / "a"):
+                pass
+        with paths.alone(tmp_path / "b"):
+            pass
+    with paths.alone(tmp_path / "a"):
+        pass

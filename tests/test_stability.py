@@ -9,6 +9,7 @@ import pytest
 from pymatgen.analysis.phase_diagram import PDEntry, PhaseDiagram
 from pymatgen.core import Composition
 
+from wyk import energies
 from wyk.stability import ELEMENTS, REFERENCE, TABLE, Hull
 
 
@@ -124,3 +125,20 @@ def test_candidates_are_judged():
     )
     assert columns["hull_covered"] == [True, True, False, False, False]
     assert columns["implausible"] == [False, True, False, False, False]
+
+
+@pytest.mark.parametrize("formula", ["1", "H0", "H1e999", "()"])
+def test_a_formula_without_atoms_is_named(tmp_path, formula):
+    path = tmp_path / "hull.csv"
+    path.write_text(f"source,material_id,formula,n_atoms,energy_per_atom\ns,1,{formula},2,-3\n")
+    with pytest.raises(ValueError, match=r"hull\.csv: row 2 .* is not a formula"):
+        Hull.load(path)
+
+
+def test_a_damaged_csv_gz_is_named(tmp_path):
+    content = bytearray(gzip.compress(b"source,material_id,formula,n_atoms,energy_per_atom\n" * 99))
+    content[20:40] = b"\xff" * 20
+    (tmp_path / "hull.csv.gz").write_bytes(content)
+    for read in (Hull.load, lambda path: energies.reference([str(path)], tmp_path / "out.csv")):
+        with pytest.raises(ValueError, match=r"hull\.csv\.gz"):
+            read(tmp_path / "hull.csv.gz")

@@ -225,11 +225,16 @@ def test_what_was_done_with_other_settings_is_not_taken_over(tmp_path):
     tasks = [structures._tasks([SALT], (2,), False, *each) for each in ((0, 60), (1, 60), (0, 61))]
     assert len({key for each in tasks for key in each}) == 3
     path = tmp_path / structures.DONE
-    path.write_text('{"key": "of another seed", "reason": "old"}\n{"key": "torn')
+    with path.open("wb") as file:
+        structures._append(file, {"key": "of another seed", "reason": "old"})
+        structures._append(file, {"key": "damaged", "reason": "old"})
+    path.write_bytes(
+        path.read_bytes().replace(b"damaged", b"dama\xffed") + b'12345678 {"key": "torn'
+    )
     with structures._journal(path) as (file, done):
         assert done == {"of another seed": {"reason": "old"}}
         structures._append(file, {"key": "new"})
-    assert path.read_text().splitlines()[1:] == ['{"key": "new"}']
+    assert path.read_bytes().splitlines()[2].endswith(b' {"key": "new"}')
 
 
 def test_the_code_that_makes_a_crystal_is_known():
@@ -247,6 +252,12 @@ def test_what_takes_too_long_is_a_reason(tmp_path):
     assert table["reason"][:2].tolist() == ["took longer than 4 s"] * 2
     assert table["reason"][2].startswith("formally invalid")
     assert table["hull_covered"].tolist() == [True, True, False]
+
+
+def test_a_name_of_any_length_names_a_file(tmp_path):
+    names = ["x" * 300, "x" * 299 + "y", "../é" * 40, ".."]
+    structures._write_cifs(tmp_path, pd.DataFrame({"material_id": names, "cif": "data_x"}))
+    assert len(list(tmp_path.iterdir())) == 4
 
 
 def test_names_must_be_unique(tmp_path):

@@ -105,7 +105,7 @@ def test_two_processes_learn_what_one_does(tmp_path):
 def test_members_are_read_as_one_model(folder, tmp_path):
     fit(tmp_path / "a", lr=0.005)
     models = [checkpoint.load(folder), checkpoint.load(tmp_path / "a")]
-    checkpoint.save(tmp_path / "both", models, {"seed": [3, 3]})
+    checkpoint.save(tmp_path / "both", models, models[0].config | {"seed": [3, 3]})
     both = checkpoint.load(tmp_path / "both")
     assert isinstance(both, Ensemble)
     assert both.config["seed"] == [3, 3]

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import safetensors
 import torch
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from safetensors.torch import save_file
 from torch import nn
 
@@ -22,6 +22,7 @@ from wyk.representation import ELEMENTS
 Network = TypeVar("Network", bound=nn.Module)
 
 FORMAT = 2
+LONGEST = 10_000  # sites; real crystals have a hundred at most
 WEIGHTS, CONFIG, STATE = "model.safetensors", "config.json", "state.safetensors"
 
 
@@ -41,11 +42,8 @@ def save(folder: Path, models: Sequence[nn.Module], config: dict) -> None:
         "versions": {name: version(name) for name in ("wyk", "torch", "pyxtal", "pymatgen")},
     }
     text = json.dumps(config, indent=1)
-    with writing(folder / WEIGHTS) as temporary:
-        tensors = {
-            f"{i}.{name}": t for i, m in enumerate(models) for name, t in m.state_dict().items()
-        }
-        save_file(tensors, temporary, {"config_sha256": _digest(text)})
+    tensors = {f"{i}.{name}": t for i, m in enumerate(models) for name, t in m.state_dict().items()}
+    _write(folder / WEIGHTS, tensors, {"config_sha256": _digest(text)})
     with writing(folder / CONFIG) as temporary:
         temporary.write_text(text)
 
@@ -57,6 +55,12 @@ def load(folder: str | Path) -> WyckoffTransformer | Ensemble:
         FileNotFoundError, ValueError: as `networks`.
     """
     members, config = networks(folder, WyckoffTransformer, Settings)
+    counts, most = config.get("space_group_counts"), config.get("most_sites")
+    groups = {str(number) for number in range(1, 231)}
+    if not isinstance(counts, dict) or not counts or not counts.keys() <= groups:
+        raise ValueError(f"{Path(folder) / CONFIG}: its space_group_counts are not of space groups")
+    if not all(n in range(1, 2**31) for n in counts.values()) or most not in range(1, LONGEST):
+        raise ValueError(f"{Path(folder) / CONFIG}: its counts of groups or sites are impossible")
     model = members[0] if len(members) == 1 else Ensemble(members)
     model.config = config
     return model.eval()
@@ -90,8 +94,7 @@ def networks(
         if unknown := set(elements) - set(ELEMENTS):
             raise ValueError(f"no elements: {sorted(unknown)}")
         settings = settings_of.model_validate(config["model"])
-        members = range(int(config["members"]))
-    except (ValueError, KeyError, TypeError, ValidationError) as error:
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise ValueError(f"{folder / CONFIG} is not a config of this version: {error}") from error
     tensors, metadata = _read(folder / WEIGHTS)
     if metadata.get("config_sha256") != _digest(text):
@@ -99,10 +102,19 @@ def networks(
             f"{folder / CONFIG} was changed after {WEIGHTS} was written, or belongs to another model; "
             "restore both from the same run"
         )
-    found = nn.ModuleList(kind(settings, elements) for _ in members)
+    members = len({name.partition(".")[0] for name in tensors})
+    sizes = settings.model_dump()
+    layers = sum(number for name, number in sizes.items() if name.endswith("layers"))
+    least = layers * sizes["d"] ** 2 * sizes.get("feedforward", 1)
+    # before anything is built of a size that the weights do not have
+    if members != config.get("members") or least > sum(t.numel() for t in tensors.values()):
+        raise ValueError(f"{folder / WEIGHTS} does not fit its config.json: weights are missing")
+    if not all(tensor.isfinite().all() for tensor in tensors.values()):
+        raise ValueError(f"{folder / WEIGHTS} holds NaN or infinite weights")
     try:
+        found = nn.ModuleList(kind(settings, elements) for _ in range(members))
         found.load_state_dict(tensors)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError, LookupError) as error:
         raise ValueError(f"{folder / WEIGHTS} does not fit its config.json: {error}") from error
     torch.set_num_threads(1)  # as in training
     return list(found), config
@@ -127,10 +139,9 @@ def save_state(folder: Path, identity: dict, model, optimizer, scheduler, state:
         "scheduler": scheduler.state_dict(),
         "state": state,
     }
-    with writing(folder / STATE) as temporary:
-        save_file(
-            tensors, temporary, {"json": json.dumps(metadata)}
-        )  # one key: their order is random
+    _write(
+        folder / STATE, tensors, {"json": json.dumps(metadata)}
+    )  # one key: their order is random
 
 
 def resume(folder: Path, identity: dict, model, optimizer, scheduler, state: dict) -> bool:
@@ -156,6 +167,14 @@ def resume(folder: Path, identity: dict, model, optimizer, scheduler, state: dic
     scheduler.load_state_dict(saved["scheduler"])
     state.update(saved["state"])
     return True
+
+
+def _write(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
+    with writing(path) as temporary:
+        try:
+            save_file(tensors, temporary, metadata)
+        except safetensors.SafetensorError as error:  # a full disk, most likely
+            raise OSError(f"{path}: {error}") from error
 
 
 def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:

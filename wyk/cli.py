@@ -316,7 +316,7 @@ def main() -> None:
     try:
         app()
     except (ValueError, OSError) as error:
-        typer.echo(f"wyk: {error}", err=True)
+        typer.echo(f"wyk: {' '.join(str(error).split())}", err=True)  # of libraries some have lines
         sys.exit(1)
 
 

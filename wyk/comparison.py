@@ -39,7 +39,7 @@ def compare(
     """
     out = Path(out)
     cells, judged = [], {}
-    sets = {TEST: from_table(datasets.load(reference, jobs))}
+    sets = {TEST: from_table(datasets.known(reference, jobs))}
     for name, source in sources.items():
         crystals = out / f"{name}.parquet"
         metrics = evaluation.evaluate(
@@ -48,7 +48,7 @@ def compare(
         )  # fmt: skip
         cells += table1.measured("models", name, metrics["raw"])
         cells += table1.measured("models", f"{name}, crystals", metrics.get("relaxed", {}))
-        sets[name] = from_table(datasets.load(source, jobs))
+        sets[name] = from_table(datasets.known(source, jobs))
         if "relaxed" in metrics:
             judged[name] = pd.read_parquet(crystals)
     table = table1.as_table(cells)

@@ -34,8 +34,11 @@ from wyk.readers import (
     to_structure,
 )
 from wyk.representation import (
+    COLUMNS,
     WyckoffRepresentation,
-    read_representations,
+    from_table,
+    read_rows,
+    row_fault,
     to_table,
     write_representations,
 )
@@ -162,6 +165,22 @@ def load(source: str | Path, jobs: int = 1) -> pd.DataFrame:
     return frame
 
 
+def known(source: str | Path, jobs: int = 1) -> pd.DataFrame:
+    """As `load`, of a set that others are compared with: formally invalid rows are left out, too.
+
+    Raises:
+        ValueError, OSError: if the source cannot be read, or nothing is left of it.
+    """
+    frame = load(source, jobs)
+    invalid = [r.invalidity() for r in from_table(frame)]
+    label = Path(source).name
+    rows = zip(frame["material_id"], invalid, strict=True)
+    _log([Rejected(f"{label} ({name})", name, reason) for name, reason in rows if reason])
+    if all(invalid):
+        raise ValueError(f"{source}: no formally valid representation")
+    return frame[[reason is None for reason in invalid]].reset_index(drop=True)
+
+
 def structures(
     source: str | Path, formulas: Collection[str] | None = None
 ) -> tuple[list[tuple[str, Structure]], list[Rejected]]:
@@ -203,7 +222,7 @@ def read(source: str | Path, jobs: int = 1) -> tuple[pd.DataFrame, list[Rejected
         ValueError, OSError: if the source cannot be read.
     """
     if Path(source).suffix == ".parquet" and not holds_crystals(source):
-        return read_representations(source), []
+        return _read_bare(source)
     if jobs < 1:
         raise ValueError(f"{jobs} jobs: at least 1 is needed")
     # Reading alone takes a fiftieth of the time, and finds a damaged file before the work begins.
@@ -216,15 +235,29 @@ def read(source: str | Path, jobs: int = 1) -> tuple[pd.DataFrame, list[Rejected
         ):
             if isinstance(result, Failed):
                 rejected.append(Rejected(item.where, item.material_id, result.reason))
-            else:
-                done.append((item, result))
+            else:  # without its text, so that memory does not grow with it
+                done.append((item.material_id, item.extras, result))
     columns = {
-        name: [item.extras.get(name) for item, _ in done]
+        name: [extras.get(name) for _, extras, _ in done]
         for name in ("spacegroup.number", "e_above_hull")
-        if any(name in item.extras for item, _ in done)
+        if any(name in extras for _, extras, _ in done)
     }
-    ids = [item.material_id for item, _ in done]
-    return to_table([representation for _, representation in done], ids, **columns), rejected
+    ids = [name for name, _, _ in done]
+    return to_table([representation for _, _, representation in done], ids, **columns), rejected
+
+
+def _read_bare(source: str | Path) -> tuple[pd.DataFrame, list[Rejected]]:
+    frame = read_rows(source)
+    faults = list(map(row_fault, *(frame[column] for column in COLUMNS[:4])))
+    rejected = [
+        Rejected(f"{Path(source).name}: row {row}", str(name), fault)
+        for row, (name, fault) in enumerate(zip(frame["material_id"], faults, strict=True), start=1)
+        if fault
+    ]
+    if not rejected:
+        return frame, []
+    usable = frame[[fault is None for fault in faults]].reset_index(drop=True)
+    return usable.astype({"space_group": int}), rejected
 
 
 def _represent(item: Record | Rejected) -> WyckoffRepresentation:

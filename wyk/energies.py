@@ -5,6 +5,7 @@ import gzip
 import logging
 import math
 import sys
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,5 +152,5 @@ def _header(path: Path) -> set[str]:
     try:
         with opener(path, "rt", encoding="utf-8", newline="") as file:
             return set(next(csv.reader(file), ()))
-    except (OSError, EOFError, ValueError, csv.Error):
+    except (OSError, EOFError, ValueError, csv.Error, zlib.error):
         return set()  # whoever reads it next says what is wrong

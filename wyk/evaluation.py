@@ -74,8 +74,8 @@ def evaluate(
         judge = Hull.load(hull or REFERENCE)
         generated, unread = datasets.read(samples, jobs)
         failures = len(unread) + _rejected(samples)
-        test = datasets.load(reference, jobs)
-        known = [datasets.load(source, jobs)[list(COLUMNS)] for source in training]
+        test = datasets.known(reference, jobs)
+        known = [datasets.known(source, jobs)[list(COLUMNS)] for source in training]
         known = pd.concat(known, ignore_index=True) if known else test[list(COLUMNS)].head(0)
         result = {"raw": metrics.raw(generated, test, known, known, seed, failures)}
         table, structures, failed, origin = None, [], [], None

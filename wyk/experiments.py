@@ -89,8 +89,8 @@ def sweep(
     from wyk import checkpoint, datasets, paths
     from wyk import sweep as sweeps
 
-    test = datasets.load(reference, jobs)
-    known = pd.concat([datasets.load(source, jobs) for source in training])
+    test = datasets.known(reference, jobs)
+    known = pd.concat([datasets.known(source, jobs) for source in training])
     table = sweeps.sweep(checkpoint.load(model), temperatures, n, test, known, seed)
     with paths.writing(out) as temporary:
         table.to_csv(temporary, index=False)
@@ -157,7 +157,7 @@ def baseline(
     from wyk import baselines, datasets, sampling
     from wyk.representation import from_table, to_table
 
-    crystals = from_table(pd.concat([datasets.load(source, jobs) for source in known]))
+    crystals = from_table(pd.concat([datasets.known(source, jobs) for source in known]))
     if kind in baselines.TRAINED:
         made, about = baselines.TRAINED[kind](crystals, n, seed, epochs)
     else:

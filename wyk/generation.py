@@ -11,7 +11,7 @@ import pandas as pd
 from jinja2 import Template
 
 from wyk import checkpoint, plots, sampling, structures
-from wyk.paths import writing
+from wyk.paths import alone, writing
 from wyk.representation import write_representations
 from wyk.stability import Hull
 
@@ -42,16 +42,17 @@ def generate(
 
     Raises:
         ValueError: if the conditions cannot be met.
-        OSError: if there is no model, or the folder cannot be written.
+        OSError: if there is no model, the folder cannot be written, or another run is working there.
     """
     out = Path(out)
     samples = sampling.sample(checkpoint.load(model), n, seed=seed, **conditions)
     path = out / "representations.parquet"
-    write_representations(path, samples)
-    crystals = structures.build(path, out, draws=draws, hull=hull, seed=seed, jobs=jobs)
-    crystals = crystals.sort_values("e_above_hull", kind="stable", ignore_index=True)
-    with writing(out / "index.html") as temporary:
-        temporary.write_text(page(crystals), encoding="utf-8")
+    with alone(out):
+        write_representations(path, samples)
+        crystals = structures.build(path, out, draws=draws, hull=hull, seed=seed, jobs=jobs)
+        crystals = crystals.sort_values("e_above_hull", kind="stable", ignore_index=True)
+        with writing(out / "index.html") as temporary:
+            temporary.write_text(page(crystals), encoding="utf-8")
     return crystals
 
 

@@ -261,7 +261,9 @@ def load(path: str | Path = PARAMS) -> Params:
     path = Path(path)
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # of several kinds: PyYAML leaves some to what it calls
         raise ValueError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     try:
         return Params.model_validate(content)

@@ -1,5 +1,6 @@
 """Every path of the repository, and the one way a file gets its final name."""
 
+import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +27,26 @@ def run(experiment: str, stage: str) -> Path:
 def figures(experiment: str) -> Path:
     """Folder of an experiment's figures and metrics, which stand in git."""
     return FIGURES / experiment
+
+
+@contextmanager
+def alone(folder: str | Path) -> Iterator[None]:
+    """Lets one run at a time work in a folder, which is made if need be; a killed one is in nobody's way.
+
+    Raises:
+        BlockingIOError: if another run is there.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BlockingIOError(f"{folder}: another run is working there") from error
+        yield
+    finally:
+        os.close(handle)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import contextlib
 import csv
 import gzip
 import json
+import os
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -20,17 +21,24 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pymatgen.core import Structure
 
-from wyk.representation import ELEMENTS, WyckoffRepresentation, check_cell, from_cell
+from wyk.representation import (
+    ELEMENTS,
+    MOST_ATOMS,
+    WyckoffRepresentation,
+    check_cell,
+    from_cell,
+)
 
 LARGEST = 16 * 2**20  # bytes of one crystal's text; real ones stay below 1 MB, zip bombs do not
+MOST_OPERATIONS = 192  # of symmetry, in a conventional cell: those of the groups 225 to 228
 FORMATS = {"cif": "cif", "structure": "json"}  # column → format of its text
 EXTRA_COLUMNS = {  # column → name under which it is carried through, and its kind
-    "spacegroup.number": ("spacegroup.number", int),
+    "spacegroup.number": ("spacegroup.number", np.int64),
     "e_above_hull": ("e_above_hull", float),
     "energy_above_hull": ("e_above_hull", float),  # MPTS-52
 }
 
-csv.field_size_limit(16 * LARGEST)  # up to here a field spoils its row, beyond it the file
+csv.field_size_limit(4 * LARGEST)  # up to here a field spoils its row, beyond it the file
 
 
 @dataclass(frozen=True)
@@ -132,6 +140,11 @@ def _read_cif(text: str) -> Cell:
         if not np.isfinite(site.fract.tolist()).all():
             raise ValueError(f"no finite coordinates on site {site.label}")
     _check_symmetry(crystal)
+    if len(crystal.sites) > MOST_ATOMS or len(crystal.symops) > MOST_OPERATIONS:
+        raise ValueError(
+            f"{len(crystal.sites):,} sites and {len(crystal.symops):,} symmetry operations; "
+            f"up to {MOST_ATOMS:,} and {MOST_OPERATIONS} can be read"
+        )
     sites = crystal.get_all_unit_cell_sites()  # images within 0.4 Å of one another are one atom
     return Cell(
         np.array(crystal.cell.orth.mat.tolist()).T,
@@ -165,7 +178,7 @@ def _read_json(text: str) -> Cell:
             [(str(s["element"]), float(s["occu"])) for s in site["species"]]
             for site in data["sites"]
         ]
-    except (ValueError, TypeError, LookupError, RecursionError) as error:
+    except (ValueError, TypeError, LookupError, OverflowError, RecursionError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise ValueError(f"not pymatgen's JSON of a Structure ({reason})") from error
     labels = tuple(f"{'/'.join(name for name, _ in s)}{i}" for i, s in enumerate(species))
@@ -235,8 +248,8 @@ def _cif_record(where: str, material_id: str, content: bytes) -> Record | Reject
 
 def _folder(path: Path, label: str) -> Iterator[Record | Rejected]:
     for file in sorted(p for p in path.rglob("*") if p.suffix.lower() == ".cif" and p.is_file()):
-        name = file.relative_to(path)
-        where, material_id = f"{label}/{name.as_posix()}", name.with_suffix("").as_posix()
+        name = os.fsencode(file.relative_to(path).as_posix()).decode("utf-8", "backslashreplace")
+        where, material_id = f"{label}/{name}", name.removesuffix(file.suffix)
         try:
             with file.open("rb") as opened:
                 yield _cif_record(where, material_id, opened.read(LARGEST + 1))
@@ -247,7 +260,7 @@ def _folder(path: Path, label: str) -> Iterator[Record | Rejected]:
 def _zip(path: Path, label: str) -> Iterator[Record | Rejected]:
     try:
         archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError) as error:
+    except Exception as error:  # of several kinds, where its list of members is damaged
         raise ValueError(f"{path} is not a zip, or only a part of one: {error}") from error
     with archive:
         for row, member in enumerate((m for m in archive.infolist() if not m.is_dir()), start=1):
@@ -273,7 +286,8 @@ def _csv(path: Path, label: str) -> Iterator[Record | Rejected]:
     number = 0
     try:
         with opener(path, "rt", encoding="utf-8-sig", errors="replace", newline="") as file:
-            rows = csv.reader(file)
+            # never a line of any length: the rest of one is another row
+            rows = csv.reader(iter(lambda: file.readline(LARGEST), ""))
             header = next(rows, [])
             column = _text_column(path, header)
             for number, row in enumerate(filter(None, rows), start=1):

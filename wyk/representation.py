@@ -27,6 +27,7 @@ SYMPREC = 0.1  # Å
 ANGLE_TOLERANCE = 5  # degrees
 CLOSEST = 0.5  # Å; nearer than this two atoms are one, or an error
 LONGEST = 300  # Å; on vaster cells the symmetry search can take all time and memory there is
+MOST_ATOMS = 10_000  # in a cell; of more the symmetry search takes minutes
 ELEMENTS = tuple(chemical_symbols[1:])  # atomic number z is ELEMENTS[z - 1]
 logging.getLogger("moyo").setLevel(logging.ERROR)  # it warns about every supercell
 
@@ -228,6 +229,8 @@ def check_cell(lattice: np.ndarray, fractional: np.ndarray, numbers: np.ndarray)
     """
     if len(numbers) == 0:
         raise ValueError("no atoms in the cell")
+    if len(numbers) > MOST_ATOMS:
+        raise ValueError(f"{len(numbers):,} atoms in the cell; up to {MOST_ATOMS:,} can be read")
     if not (np.isfinite(lattice).all() and np.isfinite(fractional).all()):
         raise ValueError("NaN or infinite numbers in cell or coordinates")
     if (longest := np.linalg.norm(lattice, axis=1).max()) > LONGEST:
@@ -248,8 +251,10 @@ def check_cell(lattice: np.ndarray, fractional: np.ndarray, numbers: np.ndarray)
         atoms = np.concatenate([atoms, atoms[near]])
         points = np.concatenate([points, points[near] + np.eye(3)[axis]])
     places = points @ lattice
-    if pairs := cKDTree(places).query_pairs(CLOSEST):
-        i, j = min(pairs)
+    # the nearest other one of each: of all pairs there could be too many to hold
+    apart, nearest = cKDTree(places).query(places, 2, distance_upper_bound=CLOSEST)
+    if len(close := np.flatnonzero(np.isfinite(apart[:, 1]))):
+        i, j = nearest[close[0]]
         names = [f"{ELEMENTS[numbers[k] - 1]} (atom {k + 1})" for k in sorted(atoms[[i, j]])]
         apart = np.linalg.norm(places[i] - places[j])
         raise ValueError(f"{' and '.join(names)} overlap: {apart:.2f} Å apart")
@@ -332,11 +337,37 @@ def read_representations(path: str | Path) -> pd.DataFrame:
         ValueError: if the file is not a whole Parquet file or lacks columns.
         FileNotFoundError: if there is none.
     """
+    frame = read_rows(path)
+    for row, fault in enumerate(map(row_fault, *(frame[c] for c in COLUMNS[:4])), start=1):
+        if fault:
+            raise ValueError(f"{path}: row {row}: {fault}")
+    return frame
+
+
+def row_fault(
+    material_id: object, space_group: object, elements: object, letters: object
+) -> str | None:
+    """Why the fields of a row cannot be a representation, not even a formally invalid one; None if they can."""
+    if not isinstance(material_id, str):
+        return f"its material_id is {material_id!r}, no text"
+    # one null makes floats of a whole column
+    if not isinstance(space_group, int | float) or space_group not in range(1, 231):
+        return f"there is no space group {space_group!r}"
+    for name, values in (("elements", elements), ("wyckoff_letters", letters)):
+        if not isinstance(values, np.ndarray) or not all(isinstance(v, str) for v in values):
+            return f"`{name}` is no list of names"
+    if len(elements) != len(letters):
+        return f"{len(elements)} elements on {len(letters)} sites"
+    return None
+
+
+def read_rows(path: str | Path) -> pd.DataFrame:
+    """As `read_representations`, whatever the rows hold."""
     try:
         frame = pd.read_parquet(path)
-    except (ValueError, OSError) as error:
-        if isinstance(error, FileNotFoundError):
-            raise
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # pyarrow and pandas have several kinds
         raise ValueError(f"{path} is not a Parquet file, or only a part of one: {error}") from error
     if missing := [column for column in COLUMNS if column not in frame]:
         raise ValueError(

@@ -2,6 +2,7 @@
 
 import json
 import math
+import zlib
 from collections.abc import Iterable
 from importlib.resources import files
 from itertools import combinations
@@ -61,9 +62,12 @@ class Hull:
 
     def _add(self, where: str, formula: str, energy_per_atom: float) -> None:
         try:
-            composition = Composition(formula).fractional_composition
+            composition = Composition(str(formula))
+            if not 0 < composition.num_atoms < math.inf:
+                raise ValueError("no atoms, or too many")
         except ValueError as error:
             raise ValueError(f"{where}: {formula!r} is not a formula") from error
+        composition = composition.fractional_composition
         if not math.isfinite(energy_per_atom):
             raise ValueError(f"{where}: its energy is no number")
         system = _system(composition)
@@ -154,7 +158,7 @@ def read_table(path: Path) -> pd.DataFrame:
         return pd.read_csv(path, keep_default_na=False)  # NaN is a formula
     except FileNotFoundError:
         raise
-    except (ValueError, OSError, EOFError) as error:
+    except (ValueError, OSError, EOFError, zlib.error) as error:
         raise ValueError(f"{path}: not a table of reference energies: {error}") from error
 
 

@@ -6,12 +6,13 @@ import json
 import shutil
 import sys
 import warnings
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from functools import partial
 from inspect import ismodule
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO
 from urllib.parse import quote
 
 import numpy as np
@@ -250,29 +251,36 @@ def _sources() -> list[str]:
 
 
 @contextmanager
-def _journal(path: Path) -> Iterator[tuple[TextIO, dict[str, dict]]]:
+def _journal(path: Path) -> Iterator[tuple[BinaryIO, dict[str, dict]]]:
     """A file of finished rows, open to append, and the rows in it by key; for one run at a time.
+
+    Each line begins with the checksum of the rest: what is torn or damaged counts as not done.
 
     Raises:
         BlockingIOError: if another run has it.
     """
-    with path.open("a+", encoding="utf-8") as file:
+    with path.open("ab+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise BlockingIOError(f"{path.parent}: another run is writing there") from error
         file.seek(0)
         lines = file.readlines()
-        if lines and not lines[-1].endswith("\n"):  # torn by a kill
-            file.truncate(sum(len(line.encode()) for line in lines[:-1]))
+        if lines and not lines[-1].endswith(b"\n"):  # torn by a kill
+            file.truncate(sum(map(len, lines[:-1])))
             del lines[-1]
-        rows = [json.loads(line) for line in lines]
-        yield file, {row.pop("key"): row for row in rows}
+        checked = [line[9:-1] for line in lines if line[:8] == _checksum(line[9:-1])]
+        yield file, {row.pop("key"): row for row in map(json.loads, checked)}
 
 
-def _append(file: TextIO, row: dict) -> None:
+def _checksum(text: bytes) -> bytes:
+    return b"%08x" % zlib.crc32(text)
+
+
+def _append(file: BinaryIO, row: dict) -> None:
+    text = json.dumps(row).encode()
     try:
-        file.write(json.dumps(row) + "\n")
+        file.write(b"%s %s\n" % (_checksum(text), text))
         file.flush()
     except OSError as error:
         raise OSError(error.errno, f"{error.strerror}; run again to go on", file.name) from error
@@ -303,5 +311,8 @@ def _judged(crystals: pd.DataFrame, hull: Hull) -> dict[str, list]:
 def _write_cifs(folder: Path, crystals: pd.DataFrame) -> None:
     shutil.rmtree(folder, ignore_errors=True)  # of an earlier run
     for name, cif in crystals[["material_id", "cif"]].dropna().itertuples(index=False):
-        with writing(folder / f"{quote(name, safe=' ')}.cif") as temporary:
+        file = quote(name, safe=" ")
+        if len(file) > 200:  # file systems end at 255
+            file = f"{file[:180]}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+        with writing(folder / f"{file}.cif") as temporary:
             temporary.write_text(cif, encoding="utf-8")

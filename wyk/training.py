@@ -33,8 +33,16 @@ def train(name: str, jobs: int = 1, devices: int = 1) -> None:
 
     Raises:
         FileNotFoundError: if the representations are not there.
+        BlockingIOError: if another run is training it.
         ValueError: if there is no such experiment, nothing to train on, or the loss becomes NaN.
     """
+    params.experiment(name)
+    with paths.alone(paths.run(name, "train")):
+        _train(name, jobs, devices)
+
+
+def _train(name: str, jobs: int, devices: int) -> None:
+    """`train`, alone in its folder."""
     settings, seed = params.experiment(name).train, params.load().seed
     folder = paths.run(name, "train")
     known = pd.concat(_splits(name).values())

@@ -54,6 +54,7 @@ def run(name: str, jobs: int = 1) -> Path:
 
     Raises:
         FileNotFoundError: if the representations are not there.
+        BlockingIOError: if another run of them is going on.
         ValueError: naming the trials that failed; the others are done.
     """
     experiment, seed = params.experiment(name), params.load().seed
@@ -74,14 +75,15 @@ def run(name: str, jobs: int = 1) -> Path:
         folder = paths.run(name, "trials") / hashlib.sha256(text.encode()).hexdigest()[:12]
         folders.append(folder)
         tasks[folder] = (name, settings, folder, content | common)
-    todo = {f: task for f, task in tasks.items() if not finished(f, task[-1])}
     names = {folder: trial.name for folder, (_, trial, _) in zip(folders, rows, strict=True)}
     failures = []
-    with tqdm(total=len(todo), desc="trials", disable=None) as bar:
-        for folder, _, reason in as_done(_trial, todo, jobs):
-            bar.update()
-            if reason:
-                failures.append(f"{names[folder]}: {reason}")
+    with paths.alone(paths.run(name, "trials")):
+        todo = {f: task for f, task in tasks.items() if not finished(f, task[-1])}
+        with tqdm(total=len(todo), desc="trials", disable=None) as bar:
+            for folder, _, reason in as_done(_trial, todo, jobs):
+                bar.update()
+                if reason:
+                    failures.append(f"{names[folder]}: {reason}")
     if failures:
         raise ValueError(f"experiment {name}, trial {'; '.join(sorted(failures))}")
     return _write(name, rows, folders)
