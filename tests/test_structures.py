@@ -222,7 +222,10 @@ def test_two_runs_in_one_folder_are_refused(representations, tmp_path):
 
 
 def test_what_was_done_with_other_settings_is_not_taken_over(tmp_path):
-    tasks = [structures._tasks([SALT], (2,), False, *each) for each in ((0, 60), (1, 60), (0, 61))]
+    tasks = [
+        structures._tasks([SALT], (2,), False, "pyxtal", None, *each)
+        for each in ((0, 60), (1, 60), (0, 61))
+    ]
     assert len({key for each in tasks for key in each}) == 3
     path = tmp_path / structures.DONE
     with path.open("wb") as file:
