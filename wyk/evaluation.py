@@ -1,8 +1,9 @@
 """What ``wyk evaluate`` does: reads the files, has the metrics computed, writes them down."""
 
 import json
+import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -42,6 +43,7 @@ def evaluate(
     judged: str | Path | None = None,
     seed: int = 0,
     jobs: int = 1,
+    read: Callable = datasets.read,
 ) -> dict:
     """Writes the metrics of a set of structures as JSON.
 
@@ -63,6 +65,7 @@ def evaluate(
         judged: path of a Parquet of the crystals one by one: energy above the hull, unique, novel.
         seed: of bootstrap and floors.
         jobs: processes.
+        read: `datasets.read`, or the same with a memory, for several evaluations.
 
     Raises:
         ValueError, OSError: naming the file that cannot be read or written.
@@ -71,9 +74,9 @@ def evaluate(
     with writing(out) as temporary:
         temporary.touch()  # a place that cannot be written is found before the work
         judge = Hull.load(hull or REFERENCE)
-        generated, unread = datasets.read(samples, jobs)
-        test = datasets.load(reference, jobs)
-        known = [datasets.load(source, jobs)[list(COLUMNS)] for source in training]
+        generated, unread = read(samples, jobs)
+        test, *known = (_real(source, read, jobs) for source in (reference, *training))
+        known = [frame[list(COLUMNS)] for frame in known]
         known = pd.concat(known, ignore_index=True) if known else test[list(COLUMNS)].head(0)
         result = {"raw": metrics.raw(generated, test, known, known, seed, len(unread))}
         table, structures, failed, origin = None, [], [], None
@@ -125,6 +128,15 @@ def evaluate(
         text = json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False)
         temporary.write_text(text + "\n", encoding="utf-8")
     return result
+
+
+def _real(source: str, read: Callable, jobs: int) -> pd.DataFrame:
+    """The representations of real crystals; what cannot be read is logged."""
+    frame, rejected = read(source, jobs)
+    if rejected:
+        log = logging.getLogger(__name__)
+        log.warning("%s: %d rows skipped; `wyk represent` lists them", source, len(rejected))
+    return frame
 
 
 def _is_bare(source: str) -> bool:
