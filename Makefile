@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # Two processes on two cores; more threads inside each would only wait for one another.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: env data repro figures test test-browser test-long lint docs lab bench bench-peer lock clean
+.PHONY: env data repro figures test test-browser test-long lint docs lab bench bench-long bench-peer lock clean
 
 env: $(READY)
 
@@ -68,6 +68,11 @@ lab: env
 bench: env
 	set -e; for bench in $(filter-out %/bench_peer.py,$(wildcard tests/benchmarks/bench_*.py)); do \
 		echo "== $$bench"; python "$$bench"; done
+
+# 10,000 crystals: representations beside pyXtal's, and those of another program judged: 20 minutes
+bench-long: env
+	python tests/benchmarks/agreement.py
+	python tests/benchmarks/judge.py
 
 # Ours beside the authors' release, which gets an environment of its own (Python 3.12, about 6 GB): 30 minutes
 PEER := runs/benchmarks/peer/venv

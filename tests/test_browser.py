@@ -10,14 +10,19 @@ import shutil
 import subprocess
 import sys
 import time
+from functools import partial
+from io import BytesIO
 from pathlib import Path
 
 import nbformat
 import pytest
 from conftest import Copy
 from dvc.repo import Repo
+from PIL import Image
 from playwright.sync_api import sync_playwright
+from pymatgen.core import Lattice, Structure
 
+from wyk import plots, viewer
 from wyk.paths import NOTEBOOKS, ROOT, RUNS
 
 pytestmark = pytest.mark.browser
@@ -25,10 +30,12 @@ pytestmark = pytest.mark.browser
 PICTURES = RUNS / "browser"
 MINUTE = 60_000  # milliseconds, as Playwright counts
 WIDTH = 1280
+DRAWN = 50  # colours of a drawing with shades; a blank one has one or two
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = [  # root has no sandbox, and none of these services is of use here
     "--no-sandbox",
     "--disable-gpu",
+    "--enable-unsafe-swiftshader",  # WebGL without a graphics card
     "--disable-quic",
     "--no-first-run",
     "--disable-background-networking",
@@ -108,7 +115,8 @@ def announced(path: Path, server: subprocess.Popen, seconds: float = 60) -> dict
 
 
 @pytest.fixture(scope="module")
-def browser():
+def chromium():
+    """Starts Chromium with these flags."""
     program = next(filter(None, map(shutil.which, BROWSERS)), None)
     if program is None:
         names = ", ".join(BROWSERS)
@@ -116,7 +124,12 @@ def browser():
             f"none of {names} is installed (Debian: apt-get install chromium)", returncode=1
         )
     with sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path=program, args=FLAGS)
+        yield partial(playwright.chromium.launch, executable_path=program)
+
+
+@pytest.fixture(scope="module")
+def browser(chromium):
+    return chromium(args=FLAGS)
 
 
 @pytest.fixture
@@ -162,6 +175,11 @@ def check(name: str, cells: list[dict]) -> None:
 @pytest.mark.parametrize("name", sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb")))
 def test_runs_in_jupyterlab(page, lab, name):
     check(name, run_all(page, lab, name))
+    if "viewer.Turnable" in (NOTEBOOKS / f"{name}.ipynb").read_text():
+        page.locator("[data-crystals]").scroll_into_view_if_needed()
+        page.locator("[data-crystals] img").wait_for(state="hidden")
+        for canvas in page.locator("[data-crystals] canvas").all():
+            assert colours(canvas) > DRAWN
 
 
 @pytest.mark.parametrize(
@@ -180,3 +198,56 @@ def test_the_check_sees_what_is_wrong(page, lab, repository, code, complaint):
     nbformat.write(notebook, repository / "notebooks/negative_control.ipynb")
     with pytest.raises(AssertionError, match=f"(?s)negative_control.ipynb.*{complaint}"):
         check("negative_control", run_all(page, lab, "negative_control"))
+
+
+def colours(canvas) -> int:
+    """How many colours a reader sees there."""
+    with Image.open(BytesIO(canvas.screenshot())) as picture:
+        return len(picture.convert("RGB").getcolors(picture.width * picture.height))
+
+
+@pytest.fixture(scope="module")
+def crystals(tmp_path_factory) -> str:
+    """Address of a page with two crystals, and with two scripts, as a notebook has one with each output."""
+    salt, metal = (
+        Structure.from_spacegroup("Fm-3m", Lattice.cubic(a), *sites)
+        for a, *sites in (
+            (5.7, ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]),
+            (3.6, ["Cu"], [[0, 0, 0]]),
+        )
+    )
+    places = [viewer.place(plots.crystal(s), [(plots.name(s), s)]) for s in (salt, metal)]
+    path = tmp_path_factory.mktemp("crystals") / "index.html"
+    path.write_text("<!doctype html><meta charset='utf-8'>" + "".join(places) + 2 * viewer.script())
+    return path.as_uri()
+
+
+def test_crystals_turn_without_a_network(browser, crystals):
+    page = browser.new_context(offline=True).new_page()
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(crystals)
+    assert [url for url in asked if not url.startswith("data:")] == [crystals]
+    page.wait_for_function("[...document.images].every(picture => picture.hidden)")
+    salt, metal = page.locator("canvas").all()
+    before = salt.screenshot()
+    assert min(colours(salt), colours(metal)) > DRAWN
+    salt.hover()
+    page.mouse.down()
+    page.mouse.move(200, 30, steps=5)
+    page.mouse.up()
+    assert salt.screenshot() != before
+    page.evaluate("document.querySelector('canvas').replaceWith(document.createElement('canvas'))")
+    assert colours(page.locator("canvas").first) < DRAWN  # the check sees a blank one
+
+
+@pytest.mark.parametrize("without", ["scripts", "WebGL"])
+def test_a_picture_stands_where_crystals_cannot_turn(chromium, crystals, without):
+    browser = chromium(args=[*FLAGS, "--disable-3d-apis"] if without == "WebGL" else FLAGS)
+    page = browser.new_page(java_script_enabled=without != "scripts")
+    page.goto(crystals)
+    assert page.locator("canvas").count() == 0
+    for picture in page.locator("img:visible").all():
+        assert colours(picture) > DRAWN
+    assert page.locator("img:visible").count() == 2
+    browser.close()

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from pymatgen.core import Structure
+from pymatgen.core import Lattice, Structure
 from typer.testing import CliRunner
 
-from wyk import cli, generation
+from wyk import cli, generation, plots_crystals, viewer
 
 
 @pytest.fixture(scope="module")
@@ -47,11 +47,13 @@ def test_the_page_needs_nothing_but_the_cifs(made):
     out, _ = made
     page = (out / "index.html").read_text(encoding="utf-8")
     assert page.count("<article>") == 4
-    assert not re.search(r"https?://|<script", page)
+    assert page.count("<script>") == 1
+    assert viewer.script() in page
+    assert not re.search(r"https?://|src=(?!\"data:)", page.replace(viewer.script(), ""))
     links = re.findall(r'href="([^"]+)"', page)
     assert links
     assert all((out / link).is_file() for link in links)
-    assert page.count("data:image/png;base64,") == len(links)
+    assert page.count("data:image/png;base64,") == page.count("data-crystals=") == len(links)
 
 
 def test_the_terminal_shows_the_most_stable_first(made):
@@ -67,10 +69,31 @@ def test_what_did_not_become_a_crystal_says_why():
         "energy_per_atom": float("nan"), "hull_covered": False, "implausible": False,
         "reason": "<script>no</script>",
     }  # fmt: skip
-    page = generation.page(pd.DataFrame([row]))
+    crystals = plots_crystals.named(generation.compared(pd.DataFrame([row]), ["aflow:train"]))
+    page = generation.page(crystals)
     assert "No crystal of space group 225" in page
-    assert "<script" not in page
-    assert generation.listing(pd.DataFrame([row]))["CIF"].item() == "<script>no</script>"
+    assert "<script>no" not in page
+    assert plots_crystals.listing(crystals)["CIF"].item() == "<script>no</script>"
+
+
+@pytest.mark.parametrize(
+    ("training", "seen"),
+    [
+        (["aflow"], ["in the training data", "in this batch", "no"]),
+        ([], ["not in this batch", "in this batch", "not in this batch"]),
+        (["nowhere.csv"], ["not in this batch", "in this batch", "not in this batch"]),
+    ],
+)
+def test_what_was_seen_before(training, seen):
+    salt, other = (
+        Structure.from_spacegroup("Fm-3m", Lattice.cubic(a), pair, [[0, 0, 0], [0.5, 0.5, 0.5]])
+        for a, pair in ((5.7, ["Na", "Cl"]), (4.2, ["Xe", "He"]))
+    )
+    crystals = pd.DataFrame({"cif": [s.to(fmt="cif") for s in (salt, salt, other)]})
+    made = plots_crystals.named(generation.compared(crystals, training))
+    rows = {"material_id": "a", "space_group": 225, "space_group_found": 225, "hull_covered": True}
+    listed = plots_crystals.listing(made.assign(**rows, e_above_hull=0.0, energy_per_atom=-1.0))
+    assert listed["seen before"].tolist() == seen
 
 
 def test_conditions_that_contradict_one_another(tmp_path):

@@ -56,6 +56,7 @@ SHIPPED = {
     "spacegroups": "wyk/spacegroups.json.gz",
     "springs": "wyk/springs.json.gz",
     "stability": "wyk/reference",
+    "viewer": "wyk/3dmol",
 }
 
 

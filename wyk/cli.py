@@ -142,7 +142,7 @@ def generate(
     conditions = options.conditions(
         space_group, elements, require, chemical_system, max_atoms, max_sites
     )
-    from wyk import generation, stability
+    from wyk import generation, plots_crystals, stability
 
     crystals = generation.generate(
         model,
@@ -154,7 +154,7 @@ def generate(
         jobs=jobs,
         **conditions,
     )
-    typer.echo(generation.listing(crystals).to_string(index=False))
+    typer.echo(plots_crystals.listing(crystals).to_string(index=False))
     typer.echo(f"{out}: {crystals['cif'].notna().sum()} crystals of {n}; open {out / 'index.html'}")
 
 

@@ -1,6 +1,7 @@
 """Several generators side by side: the rows of Table 1 for each, and their distributions (paper, Appendix C)."""
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -38,19 +39,20 @@ def compare(
         ValueError, OSError: naming the file that cannot be read or written.
     """
     out = Path(out)
-    cells, judged = [], {}
-    sets = {TEST: from_table(datasets.known(reference, jobs))}
+    read = cache(datasets.read)  # each file once, for metrics and distributions of all
+    cells, judged, sets = [], {}, {}
     for name, source in sources.items():
         crystals = out / f"{name}.parquet"
         metrics = evaluation.evaluate(
             source, reference, out / f"{name}.json", training, hull=hull, relax=relax,
-            judged=crystals, seed=seed, jobs=jobs,
+            judged=crystals, seed=seed, jobs=jobs, read=read,
         )  # fmt: skip
         cells += table1.measured("models", name, metrics["raw"])
         cells += table1.measured("models", f"{name}, crystals", metrics.get("relaxed", {}))
-        sets[name] = from_table(datasets.known(source, jobs))
+        sets[name] = from_table(datasets.known(source, jobs, read))
         if "relaxed" in metrics:
             judged[name] = pd.read_parquet(crystals)
+    sets[TEST] = from_table(datasets.known(reference, jobs, read))
     table = table1.as_table(cells)
     titles = table1.distances(table, {name: name for name in sources})
     figures = {"properties": plots.properties(summaries.properties(sets), titles)}

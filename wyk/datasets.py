@@ -11,7 +11,7 @@ import json
 import logging
 import sys
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from math import gcd
@@ -165,13 +165,18 @@ def load(source: str | Path, jobs: int = 1) -> pd.DataFrame:
     return frame
 
 
-def known(source: str | Path, jobs: int = 1) -> pd.DataFrame:
+def known(source: str | Path, jobs: int = 1, read_by: Callable | None = None) -> pd.DataFrame:
     """As `load`, of a set that others are compared with: formally invalid rows are left out, too.
+
+    Args:
+        source, jobs: as in `load`.
+        read_by: `read`, or one that remembers what it has read.
 
     Raises:
         ValueError, OSError: if the source cannot be read, or nothing is left of it.
     """
-    frame = load(source, jobs)
+    frame, rejected = (read_by or read)(source, jobs)
+    _log(rejected)
     invalid = [r.invalidity() for r in from_table(frame)]
     label = Path(source).name
     rows = zip(frame["material_id"], invalid, strict=True)

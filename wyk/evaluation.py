@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -42,6 +42,7 @@ def evaluate(
     judged: str | Path | None = None,
     seed: int = 0,
     jobs: int = 1,
+    read: Callable = datasets.read,
 ) -> dict:
     """Writes the metrics of a set of structures as JSON.
 
@@ -64,6 +65,7 @@ def evaluate(
         judged: path of a Parquet of the crystals one by one: energy above the hull, unique, novel.
         seed: of bootstrap and floors.
         jobs: processes.
+        read: `datasets.read`, or the same with a memory, for several evaluations.
 
     Raises:
         ValueError, OSError: naming the file that cannot be read or written.
@@ -72,10 +74,10 @@ def evaluate(
     with writing(out) as temporary:
         temporary.touch()  # a place that cannot be written is found before the work
         judge = Hull.load(hull or REFERENCE)
-        generated, unread = datasets.read(samples, jobs)
+        generated, unread = read(samples, jobs)
         failures = len(unread) + _rejected(samples)
-        test = datasets.known(reference, jobs)
-        known = [datasets.known(source, jobs)[list(COLUMNS)] for source in training]
+        test, *known = (datasets.known(source, jobs, read) for source in (reference, *training))
+        known = [frame[list(COLUMNS)] for frame in known]
         known = pd.concat(known, ignore_index=True) if known else test[list(COLUMNS)].head(0)
         result = {"raw": metrics.raw(generated, test, known, known, seed, failures)}
         table, structures, failed, origin = None, [], [], None

@@ -1,16 +1,15 @@
 """New crystals in one go: representations sampled, drawn, relaxed and judged, with a page to look at (paper, §3.4)."""
 
-from base64 import b64encode
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.resources import files
-from io import BytesIO
 from pathlib import Path
 from urllib.parse import quote
 
 import pandas as pd
 from jinja2 import Template
 
-from wyk import checkpoint, plots, sampling, structures
+from wyk import checkpoint, datasets, novelty, plots, plots_crystals, sampling, structures, viewer
 from wyk.paths import alone, writing
 from wyk.representation import write_representations
 from wyk.stability import Hull
@@ -38,59 +37,60 @@ def generate(
         conditions: as `sampling.sample` takes them.
 
     Returns:
-        The crystals table, lowest energy above the hull first; what did not become a crystal comes last.
+        The crystals table, lowest energy above the hull first; what did not become a crystal comes last. To the columns
+        of `structures.build` come those of `compared` and `plots_crystals.named`.
 
     Raises:
         ValueError: if the conditions cannot be met.
         OSError: if there is no model, the folder cannot be written, or another run is working there.
     """
     out = Path(out)
-    samples = sampling.sample(checkpoint.load(model), n, seed=seed, **conditions)
+    trained = checkpoint.load(model)
+    samples = sampling.sample(trained, n, seed=seed, **conditions)
     path = out / "representations.parquet"
     with alone(out):
         write_representations(path, samples)
         crystals = structures.build(path, out, draws=draws, hull=hull, seed=seed, jobs=jobs)
         crystals = crystals.sort_values("e_above_hull", kind="stable", ignore_index=True)
+        data = trained.config.get("data", {})
+        crystals = compared(crystals, [data[split] for split in ("train", "val") if split in data])
+        crystals = plots_crystals.named(crystals)
         with writing(out / "index.html") as temporary:
             temporary.write_text(page(crystals), encoding="utf-8")
     return crystals
 
 
-def listing(crystals: pd.DataFrame) -> pd.DataFrame:
-    """A table of crystals to read: name, energies and file of each, or why there is none.
+def compared(crystals: pd.DataFrame, training: Sequence[str]) -> pd.DataFrame:
+    """The crystals with columns that say which differ from those before them, `unique`, and from known ones, `novel`.
 
     Args:
         crystals: as `structures.build` gives them.
+        training: data sets that are not novel. Third-party ones may not be there: then there is no column `novel`.
     """
-    rows = []
-    for row in crystals.itertuples():
-        made = isinstance(row.cif, str)
-        rows.append(
-            {
-                "crystal": plots.name(structures.read_cif(row.cif)) if made else "–",
-                "asked for": row.space_group,
-                "above hull, eV/atom": f"{row.e_above_hull:+.3f}" if made else "–",
-                "hull": "knows the system" if row.hull_covered else "lacks the system",
-                "energy, eV/atom": f"{row.energy_per_atom:.3f}" if made else "–",
-                "CIF": f"cifs/{row.material_id}.cif" if made else row.reason,
-            }
-        )
-    return pd.DataFrame(rows)
+    rows = crystals["cif"].notna()
+    made = [structures.read_cif(cif) for cif in crystals["cif"][rows]]
+    crystals = crystals.copy()
+    crystals.loc[rows, "unique"] = novelty.unique(made)
+    formulas = {crystal.composition.reduced_formula for crystal in made}
+    with suppress(FileNotFoundError):
+        known = [s for source in training for _, s in datasets.structures(source, formulas)[0]]
+        if training:
+            crystals.loc[rows, "novel"] = novelty.novel(made, known)
+    return crystals
 
 
 def page(crystals: pd.DataFrame) -> str:
-    """The crystals as HTML that needs nothing beside it but the CIFs it links to: no server, no network."""
-    cards = listing(crystals).to_dict("records")
+    """The crystals as HTML that needs nothing beside it but the CIFs it links to: no server, no network.
+
+    Args:
+        crystals: as `generate` returns them.
+    """
+    cards = plots_crystals.listing(crystals).to_dict("records")
     for card, row in zip(cards, crystals.itertuples(), strict=True):
         card["implausible"] = row.implausible
-        card["link"] = quote(card["CIF"]) if isinstance(row.cif, str) else None
-        card["picture"] = _picture(row.cif) if isinstance(row.cif, str) else None
+        if isinstance(row.cif, str):
+            crystal = structures.read_cif(row.cif)
+            card["link"] = f"cifs/{quote(card['CIF'])}"
+            card["picture"] = viewer.place(plots.crystal(crystal), [(row.name, crystal)])
     template = Template(files("wyk").joinpath(TEMPLATE).read_text("utf-8"), autoescape=True)
-    return template.render(cards=cards)
-
-
-def _picture(cif: str) -> str:
-    """A drawing of the conventional cell, PNG in base64."""
-    buffer = BytesIO()
-    plots.crystal(structures.read_cif(cif)).savefig(buffer, dpi=120)
-    return b64encode(buffer.getvalue()).decode()
+    return template.render(cards=cards, script=viewer.script())

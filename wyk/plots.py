@@ -6,10 +6,12 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
+from ase import Atoms
 from ase.data import chemical_symbols, covalent_radii
 from ase.data.colors import jmol_colors
 from ase.visualize.plot import plot_atoms
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullLocator, PercentFormatter
@@ -235,8 +237,8 @@ def crystal(structure: Structure) -> Figure:
     return closed(figure)
 
 
-def draw_cell(axes: Axes, structure: Structure) -> Structure:
-    """Draw the conventional cell, and return it; atoms on its faces are drawn on every face they touch."""
+def conventional(structure: Structure) -> tuple[Structure, Atoms]:
+    """The conventional cell, and its atoms to be drawn: those on its faces on every face they touch."""
     cell = SpacegroupAnalyzer(structure, symprec=SYMPREC).get_conventional_standard_structure()
     atoms = AseAtomsAdaptor.get_atoms(cell, msonable=False)
     atoms.wrap(eps=1e-3)
@@ -244,20 +246,31 @@ def draw_cell(axes: Axes, structure: Structure) -> Structure:
     inside = (atoms.cell.scaled_positions(block.positions) < 1 + 1e-3).all(axis=1)
     block = block[inside]
     block.cell = atoms.cell
+    return cell, block
+
+
+def draw_cell(axes: Axes, structure: Structure) -> Structure:
+    """Draw the conventional cell, and return it."""
+    cell, block = conventional(structure)
     plot_atoms(block, axes, radii=0.45 * covalent_radii[block.numbers], rotation="-80x,-15y,-5z")
     axes.axis("off")
     return cell
 
 
+def colours(structure: Structure) -> dict[str, str]:
+    """Element → colour that its atoms are drawn in."""
+    return {
+        chemical_symbols[z]: to_hex(jmol_colors[z]) for z in sorted(set(structure.atomic_numbers))
+    }
+
+
 def balls(structure: Structure) -> list[Line2D]:
     """What a legend needs to tell the elements of a drawn cell."""
+    look = {"marker": "o", "markersize": 8, "linestyle": "", "markeredgecolor": "black"}
     return [
-        Line2D(
-            [], [], marker="o", markersize=8, linestyle="",
-            color=jmol_colors[z], markeredgecolor="black", label=chemical_symbols[z],
-        )
-        for z in sorted(set(structure.atomic_numbers))
-    ]  # fmt: skip
+        Line2D([], [], color=colour, label=element, **look)
+        for element, colour in colours(structure).items()
+    ]
 
 
 def name(structure: Structure) -> str:

@@ -1,5 +1,7 @@
 """Figures of crystals: how they are made, whether real ones are found again, how stable new ones are."""
 
+from typing import NamedTuple
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -200,22 +202,45 @@ def best(crystals: pd.DataFrame, n: int) -> pd.DataFrame:
         & crystals["hull_covered"]
         & ~crystals["implausible"]
     )
-    return crystals[usable].nsmallest(n, "e_above_hull")
+    return named(crystals[usable].nsmallest(n, "e_above_hull"))
+
+
+def named(crystals: pd.DataFrame) -> pd.DataFrame:
+    """The crystals with a column `name`: formula and space group, "–" where there is no crystal."""
+    cifs = crystals["cif"]
+    return crystals.assign(name=[name(read_cif(c)) if isinstance(c, str) else "–" for c in cifs])
 
 
 def listing(crystals: pd.DataFrame) -> pd.DataFrame:
-    """Crystals as a table to read."""
-    return pd.DataFrame(
-        {
-            "crystal": [name(read_cif(cif)) for cif in crystals["cif"]],
-            "asked for, group": crystals["space_group"].to_numpy(),
-            "found": crystals["space_group_found"].to_numpy(),
-            "above hull, eV/atom": crystals["e_above_hull"].round(3).to_numpy(),
-            "energy, eV/atom": crystals["energy_per_atom"].round(3).to_numpy(),
-            "draws": crystals["draws"].to_numpy(),
-            "CIF": [f"{material_id}.cif" for material_id in crystals["material_id"]],
-        }
-    )
+    """A table of crystals to read: name, energies and file of each, or why there is none.
+
+    Args:
+        crystals: as `structures.build` gives them, with the columns of `named`, `unique`, and `novel` if known.
+    """
+    rows = []
+    for row in crystals.itertuples():
+        made = isinstance(row.cif, str)
+        rows.append(
+            {
+                "crystal": row.name,
+                "asked for": row.space_group,
+                "found": row.space_group_found if made else "–",
+                "above hull, eV/atom": f"{row.e_above_hull:+.3f}" if made else "–",
+                "hull": "knows the system" if row.hull_covered else "lacks the system",
+                "energy, eV/atom": f"{row.energy_per_atom:.3f}" if made else "–",
+                "seen before": _seen(row) if made else "–",
+                "CIF": f"{row.material_id}.cif" if made else row.reason,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _seen(row: NamedTuple) -> str:
+    if not row.unique:
+        return "in this batch"
+    if not hasattr(row, "novel"):
+        return "not in this batch"
+    return "no" if row.novel else "in the training data"
 
 
 def save_cifs(crystals: pd.DataFrame, experiment: str, folder: str) -> None:
@@ -225,12 +250,21 @@ def save_cifs(crystals: pd.DataFrame, experiment: str, folder: str) -> None:
             temporary.write_text(cif, encoding="utf-8")
 
 
+def titled(crystals: pd.DataFrame) -> list[tuple[str, Structure]]:
+    """Crystals with name and energy above the hull, as `viewer.Turnable` takes them; arguments as in `gallery`."""
+    made = crystals.dropna(subset="cif")
+    return [
+        (f"{r.name}, {r.e_above_hull:+.3f} eV/atom", read_cif(r.cif)) for r in made.itertuples()
+    ]
+
+
 def gallery(crystals: pd.DataFrame) -> Figure:
     """Pictures of crystals, two in a row, with formula, space group and energy above hull.
 
     Args:
-        crystals: columns `cif` and `e_above_hull`.
+        crystals: columns `cif`, `name` and `e_above_hull`; rows without a crystal are left out.
     """
+    crystals = crystals.dropna(subset="cif")
     columns, rows = 2, max(1, -(-len(crystals) // 2))
     with plt.rc_context(STYLE):
         figure, panels = plt.subplots(rows, columns, figsize=(WIDTH, 1.8 * rows), squeeze=False)
@@ -238,7 +272,7 @@ def gallery(crystals: pd.DataFrame) -> Figure:
             axes.axis("off")
         for axes, row in zip(panels.flat, crystals.itertuples(), strict=False):
             cell = draw_cell(axes, read_cif(row.cif))
-            axes.set_title(f"{name(cell)}\n{row.e_above_hull:+.3f} eV/atom".replace("-0", "−0"))
+            axes.set_title(f"{row.name}\n{row.e_above_hull:+.3f} eV/atom".replace("-0", "−0"))
             axes.legend(
                 handles=balls(cell), loc="upper center", bbox_to_anchor=(0.5, 0.02), ncols=3,
                 handletextpad=0, columnspacing=0.5, fontsize=6,

@@ -10,7 +10,9 @@ import time
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
+import pandas as pd
 import torch
+from bench_sample import trained
 from publish import publish
 from torch import Tensor
 
@@ -57,6 +59,13 @@ def naive(model: WyckoffTransformer, data: Encoded, order: Tensor) -> Tensor:
     return result
 
 
+def orders(model: WyckoffTransformer, frame: pd.DataFrame) -> tuple[Encoded, Tensor]:
+    """Structures, and random orders (n, ORDERS, sites) of their sites."""
+    data = encode(from_table(frame), model.elements)
+    shape = (len(data), ORDERS, data.elements.shape[1])
+    return data, torch.rand(shape, generator=torch.Generator().manual_seed(0))
+
+
 def timed(function) -> tuple[Tensor, float]:
     """A result and the processor time it took, s: what else runs on the machine counts for little."""
     start = time.process_time()
@@ -65,15 +74,12 @@ def timed(function) -> tuple[Tensor, float]:
 
 
 def main() -> None:
-    trained = (paths.run("biternary_7k", "train") / "model.safetensors").is_file()
-    experiment = "biternary_7k" if trained else "quick"
+    experiment = trained()
     model = checkpoint.load(paths.run(experiment, "train"))
     result = {"experiment": experiment, "orders": ORDERS}
     for name, (stage, file, rows) in ROWS.items():
-        frame = read_representations(paths.run(experiment, stage) / file).head(rows)
-        data = encode(from_table(frame), model.elements)
-        shape = (len(data), ORDERS, data.elements.shape[1])
-        order = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+        path = paths.run(experiment, stage) / file
+        data, order = orders(model, read_representations(path).head(rows))
         (ours, _), fast = timed(lambda data=data, order=order: log_p(model, data, order))
         theirs, slow = timed(
             lambda data=data, order=order: [naive(model, data, one) for one in order.unbind(1)]

@@ -47,14 +47,20 @@ def read(record: Record) -> Structure:
     return reader(record.text, fmt="cif") if record.format == "cif" else parse(record)
 
 
-def main() -> None:
-    warnings.simplefilter("ignore")
+def inputs() -> tuple[list[str], list[str]]:
+    """Texts of CIFs of a thousand candidates, and names of the data sets that they are compared with."""
     folders = [paths.run(name, "structures") for name in ("biternary_7k", "quick")]
     folder = next(f for f in folders if (f / "crystals.parquet").is_file())
     cifs = pd.read_parquet(folder / "crystals.parquet")["cif"].dropna().head(1000).tolist()
     sources = [f"mp_20_biternary:{split}" for split in ("val", "test")]
     if not (paths.DATA / "mp_20_biternary" / "test.csv.gz").is_file():
         sources = ["aflow"]
+    return cifs, sources
+
+
+def main() -> None:
+    warnings.simplefilter("ignore")
+    cifs, sources = inputs()
     result = {"candidates": len(cifs), "references": sources}
     answers = []
     for name, way in (("wyk", ours), ("pymatgen", plain)):

@@ -16,7 +16,7 @@ from pyxtal import pyxtal
 
 from wyk import paths
 from wyk.datasets import records
-from wyk.readers import parse, represent_record
+from wyk.readers import Record, parse, represent_record
 from wyk.representation import ANGLE_TOLERANCE, SYMPREC
 
 ROWS = 300
@@ -34,12 +34,18 @@ def from_seed(structure) -> None:
     pyxtal().from_seed(structure, tol=SYMPREC, a_tol=ANGLE_TOLERANCE)
 
 
-def main() -> None:
-    warnings.simplefilter("ignore")
+def chosen(n: int) -> tuple[str, list[Record]]:
+    """Where the rows are from, and n of them at random, or as many as there are."""
     source = "mp_20_biternary:test"
     if not (paths.DATA / "mp_20_biternary" / "test.csv.gz").is_file():
         source = "aflow"
-    rows = random.Random(0).sample(list(records(source)), ROWS if source != "aflow" else 288)
+    rows = list(records(source))
+    return source, random.Random(0).sample(rows, min(n, len(rows)))
+
+
+def main() -> None:
+    warnings.simplefilter("ignore")
+    source, rows = chosen(ROWS)
     structures = [parse(row) for row in rows]
     represent_record(rows[0])  # load the tables first, on either side
     from_seed(structures[0])

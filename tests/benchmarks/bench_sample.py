@@ -64,10 +64,14 @@ def seconds(function, model) -> float:
     return min(times)
 
 
+def trained() -> str:
+    """The experiment whose model there is."""
+    there = (paths.run("biternary_7k", "train") / checkpoint.WEIGHTS).is_file()
+    return "biternary_7k" if there else "quick"
+
+
 def main() -> None:
-    experiment = "biternary_7k"
-    if not (paths.run(experiment, "train") / checkpoint.WEIGHTS).is_file():
-        experiment = "quick"
+    experiment = trained()
     model = checkpoint.load(paths.run(experiment, "train"))
     ours, theirs = seconds(sampling.sample, model), seconds(plain, model)
     result = {
