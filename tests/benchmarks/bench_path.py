@@ -41,7 +41,7 @@ SIZES = {
     "train": (500, 1000, 2000),
     "sample": (2500, 5000, 10_000),
     "likelihood": (100, 200, 400),
-    "relax": (6, 12, 24),
+    "relax": (5, 10, 20),
     "novelty": (250, 500, 1000),
 }
 NAMES = {  # what is done to n of what, and the alternative
@@ -175,7 +175,8 @@ def growth(table: pd.DataFrame) -> Figure:
             axes.set(title=step, xlabel=f"n {what}", ylabel="processor seconds")
             axes.set_xticks(SIZES[step], [f"{n:,}" for n in SIZES[step]], minor=False)
             axes.minorticks_off()
-            axes.legend()
+            axes.set_ylim(top=10 * axes.get_ylim()[1])  # room for the legend
+            axes.legend(loc="upper left")
     return plots.closed(figure)
 
 
