@@ -154,6 +154,12 @@ class Denoiser(nn.Module):
         v = s.new_zeros(len(s), 3, s.shape[1])
         for layer in self.layers:
             s, v = layer(graph, radial, direction, s, v)
+        return self.said(graph, radial, direction, s, v)
+
+    def said(
+        self, graph: Graph, radial: Tensor, direction: Tensor, s: Tensor, v: Tensor
+    ) -> tuple[Tensor, ...]:
+        """What `forward` returns, from the features after all layers."""
         h = self.gate(s)
         moves = self.move(v * h[:, None])[:, :, 0]
         each = F.silu(self.pull(s)[graph.centre] + self.pulled(s)[graph.neighbour]) * self.spring(

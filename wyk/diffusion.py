@@ -5,7 +5,7 @@ wrapped normal, the coefficients of the lattice in a standard one. Here σ is in
 cell, and the network sees distances, so that the choice of cell and origin means nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
@@ -183,7 +183,11 @@ def _standard(model: Denoiser, frame: Frame) -> tuple[np.ndarray, np.ndarray]:
 
 def loss(model: Denoiser, lessons: Lesson) -> Tensor:
     """Mean square error of free coordinates, plus that of free coefficients of the lattice."""
-    moves, strains = model(lessons.graph)
+    return error(lessons, *model(lessons.graph))
+
+
+def error(lessons: Lesson, moves: Tensor, strains: Tensor) -> Tensor:
+    """`loss` of what the network said."""
     known = lessons.strains.isfinite()
     off = (moves - lessons.moves).square().sum() / lessons.graph.dof.sum().clamp(min=1)
     return off + (strains - lessons.strains)[known].square().mean()
@@ -242,6 +246,7 @@ def denoise(
     fractional: Sequence[np.ndarray],
     rngs: Sequence[np.random.Generator],
     steps: int = STEPS,
+    reveal: Callable[..., list[Frame]] | None = None,
 ) -> list[Structure]:
     """Crystals out of noise, by ancestral sampling over noises that fall geometrically.
 
@@ -251,6 +256,8 @@ def denoise(
         fractional: (n, 3) where its atoms are at first, in fractions of the primitive cell.
         rngs: its random numbers.
         steps: of denoising.
+        reveal: gives the frames after a step, from those before, the noises before and after, rngs, and what the
+            network says beside moves and strains; by default they stay.
 
     Returns:
         Primitive cell of each.
@@ -271,7 +278,7 @@ def denoise(
     for sigma, lower in zip(sigmas, [*sigmas[1:], 0.0], strict=True):
         graphs = [graph(model, f, place(i), y[i], sigma) for i, f in enumerate(frames)]
         with torch.inference_mode():
-            moves, strains = model(Graph.together(graphs))
+            moves, strains, *more = model(Graph.together(graphs))
         if not (moves.isfinite().all() and strains.isfinite().all()):
             raise ValueError("the diffusion gave NaN: its weights are damaged; train it again")
         moves = torch.split(moves, [len(f.dof) for f in frames])
@@ -282,6 +289,8 @@ def denoise(
             move += fresh * rngs[i].standard_normal(move.shape)
             x[i] = x[i] + frame.spread(move) @ back[i]
             y[i] = _less(y[i], strains[i, : len(y[i])].double().numpy(), sigma, lower, rngs[i])
+        if reveal:
+            frames = reveal(frames, sigma, lower, rngs, *more)
     return [_structure(place(i)) for i in range(len(frames))]
 
 

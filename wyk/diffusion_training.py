@@ -5,20 +5,21 @@ import hashlib
 import logging
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import fields
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from wyk import checkpoint, datasets, diffusion, params, paths, pool
 from wyk.denoiser import Denoiser, Graph
-from wyk.frames import of_structure
+from wyk.frames import Frame, of_structure
 from wyk.params import Diffusion
 from wyk.representation import ELEMENTS
 
@@ -39,33 +40,53 @@ def train(name: str, jobs: int = 1) -> None:
     Raises:
         ValueError, OSError: if there is no such experiment, its data cannot be read, or the loss becomes NaN.
     """
-    experiment, seed = params.experiment(name), params.load().seed
-    settings, folder = experiment.diffusion, paths.run(name, "diffusion")
-    crystals = _crystals((experiment.data.train, experiment.data.val), jobs)
+    experiment = params.experiment(name)
+    crystals = framed((experiment.data.train, experiment.data.val), jobs)
+    begin()
+    model = untrained(experiment.diffusion, crystals)
+    fit(model, crystals, paths.run(name, "diffusion"), config(name, model, crystals), jobs)
+
+
+def begin() -> None:
+    """Make what torch computes from here on follow from the seed of params.yaml."""
     torch.set_num_threads(1)  # more would change the last bits
-    torch.manual_seed(seed)
-    model = untrained(settings, crystals)
-    config = {
+    torch.manual_seed(params.load().seed)
+
+
+def config(name: str, model: Denoiser, crystals: list[tuple]) -> dict:
+    """What is to be said of a network that an experiment's crystals train."""
+    return {
         "experiment": name,
-        "data": experiment.data.model_dump(),
+        "data": params.experiment(name).data.model_dump(),
         "structures": len(crystals),
-        "seed": seed,
+        "seed": params.load().seed,
         "parameters": sum(weights.numel() for weights in model.parameters()),
     }
-    fit(model, crystals, folder, config, jobs)
 
 
 def untrained(settings: Diffusion, crystals: list[tuple]) -> Denoiser:
     """A network for the elements and the cells of crystals, as `frames.of_structure` gives them."""
-    elements = {z for frame, *_ in crystals for z in frame.crystal.numbers.tolist()}
-    model = Denoiser(settings, tuple(ELEMENTS[z - 1] for z in sorted(elements)))
-    shapes = diffusion.shapes([(frame, k) for frame, _, k in crystals])
-    model.mean, model.std = (torch.tensor(x, dtype=torch.float32) for x in shapes)
+    return shaped(
+        Denoiser(settings, elements_of(crystals)), [(frame, k) for frame, _, k in crystals]
+    )
+
+
+def elements_of(crystals: list[tuple]) -> tuple[str, ...]:
+    """Symbols of the elements of crystals, as `frames.of_structure` gives them, by atomic number."""
+    numbers = {z for frame, *_ in crystals for z in frame.crystal.numbers.tolist()}
+    return tuple(ELEMENTS[z - 1] for z in sorted(numbers))
+
+
+def shaped(model: Denoiser, crystals: list[tuple[Frame, np.ndarray]]) -> Denoiser:
+    """A network that takes the lattices of crystals, given by frame and k, for the usual ones."""
+    model.mean, model.std = (
+        torch.tensor(x, dtype=torch.float32) for x in diffusion.shapes(crystals)
+    )
     return model
 
 
-def _crystals(sources: tuple[str, ...], jobs: int) -> list[tuple]:
-    """The crystals of data sets, each in its frame; what has none is logged."""
+def framed(sources: tuple[str, ...], jobs: int) -> list[tuple]:
+    """The crystals of data sets, each as `frames.of_structure` gives it; what has no frame is logged."""
     structures = [crystal for source in sources for crystal in datasets.structures(source)[0]]
     results = pool.in_order(_in_frame, structures, jobs, datasets.TIME_LIMIT)
     crystals = []
@@ -88,20 +109,18 @@ def _in_frame(crystal: tuple) -> tuple:
 class Lessons(Dataset):
     """Noisy crystals; an index is an epoch and a row, from which the noise follows."""
 
-    def __init__(self, model: Denoiser, crystals: list[tuple], seed: int):
-        self.model, self.crystals, self.seed = model, crystals, seed
+    def __init__(self, model: Denoiser, crystals: list[tuple], seed: int, lesson: Callable):
+        self.model, self.crystals, self.seed, self.lesson = model, crystals, seed, lesson
 
     def __getitem__(self, index: tuple[int, int]) -> diffusion.Lesson:
         epoch, row = index
-        return diffusion.lesson(self.model, *self.crystals[row], [self.seed, epoch, row])
+        return self.lesson(self.model, *self.crystals[row], [self.seed, epoch, row])
 
 
 def _together(lessons: list[diffusion.Lesson]) -> diffusion.Lesson:
-    return diffusion.Lesson(
-        Graph.together([lesson.graph for lesson in lessons]),
-        torch.cat([lesson.moves for lesson in lessons]),
-        torch.cat([lesson.strains for lesson in lessons]),
-    )
+    parts = {f.name: [getattr(lesson, f.name) for lesson in lessons] for f in fields(lessons[0])}
+    graph = Graph.together(parts.pop("graph"))
+    return type(lessons[0])(graph, **{name: torch.cat(tensors) for name, tensors in parts.items()})
 
 
 def _batches(n: int, settings: Diffusion, seed: int, epoch: int) -> Iterator[list]:
@@ -112,7 +131,15 @@ def _batches(n: int, settings: Diffusion, seed: int, epoch: int) -> Iterator[lis
             yield [(later, row) for row in order[start : start + settings.batch]]
 
 
-def fit(model: Denoiser, crystals: list[tuple], folder: Path, config: dict, jobs: int = 1) -> None:
+def fit(
+    model: Denoiser,
+    crystals: list[tuple],
+    folder: Path,
+    config: dict,
+    jobs: int = 1,
+    lesson: Callable[..., diffusion.Lesson] = diffusion.lesson,
+    loss: Callable[..., Tensor] = diffusion.loss,
+) -> None:
     """Train a network; every random number follows from (seed, epoch, row), and the state is saved between epochs.
 
     Args:
@@ -121,6 +148,7 @@ def fit(model: Denoiser, crystals: list[tuple], folder: Path, config: dict, jobs
         folder: where model, log and state go.
         config: what to say in config.json beside the architecture.
         jobs: as in `train`.
+        lesson, loss: what the network is to learn, and how far it is from it.
 
     Raises:
         ValueError: if the loss is not finite.
@@ -145,7 +173,7 @@ def fit(model: Denoiser, crystals: list[tuple], folder: Path, config: dict, jobs
     workers = {"num_workers": jobs - 1, "multiprocessing_context": "forkserver"} if jobs > 1 else {}
     batches = iter(
         DataLoader(
-            Lessons(model, crystals, seed),
+            Lessons(model, crystals, seed, lesson),
             batch_sampler=_batches(len(crystals), settings, seed, state["epoch"]),
             collate_fn=_together,
             **workers,
@@ -157,7 +185,7 @@ def fit(model: Denoiser, crystals: list[tuple], folder: Path, config: dict, jobs
     ):  # fmt: skip
         losses = []
         for batch in islice(batches, every):
-            value = diffusion.loss(model, batch)
+            value = loss(model, batch)
             optimizer.zero_grad()
             value.backward()
             nn.utils.clip_grad_norm_(model.parameters(), CLIP)

@@ -110,7 +110,7 @@ def evaluate(
             "test_source": reference,
             "training_source": list(training),
             "samples": len(generated) + failures,
-            "generator": generated.attrs or None,
+            "generator": _generator(samples),
             "test": len(test),
             "reference": len(known),
             "floor": len(known),
@@ -141,6 +141,15 @@ def _rejected(source: str) -> int:
     """How many samples were left out of a Parquet of representations, as formally invalid or not read."""
     sidecar = Path(source).with_suffix(".rejected.csv")
     return len(pd.read_csv(sidecar)) if _is_bare(source) and sidecar.is_file() else 0
+
+
+def _generator(source: str) -> dict | None:
+    """What a Parquet says of the model that made it."""
+    return (
+        pd.read_parquet(source, columns=[]).attrs or None
+        if Path(source).suffix == ".parquet"
+        else None
+    )
 
 
 def _built(path: Path, judge: Hull) -> tuple[pd.DataFrame, list[Structure | None]]:

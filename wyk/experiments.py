@@ -169,6 +169,17 @@ def baseline(
     typer.echo(f"{out}: {valid.sum()} of {n} representations are formally valid")
 
 
+def diffcsp(experiment: Experiment, jobs: Jobs = CORES) -> None:
+    """Train DiffCSP without symmetry on an experiment's crystals, and generate some; resumes what was interrupted."""
+    from wyk import params
+
+    params.experiment(experiment)  # an unknown one is found before torch is loaded
+    from wyk.baselines.diffcsp import run
+
+    table = run(experiment, jobs)
+    typer.echo(f"{experiment}: {table['cif'].notna().sum()} of {len(table)} crystals of DiffCSP")
+
+
 def summarise(experiment: Experiment, seed: Seed = 0) -> None:
     """Counts and means of an experiment's data and results, for its figures (CSV)."""
     from wyk import params
@@ -179,4 +190,4 @@ def summarise(experiment: Experiment, seed: Seed = 0) -> None:
     typer.echo(f"{summaries.write(experiment, seed)}: summaries of {experiment}")
 
 
-COMMANDS = (likelihood, diffusion, trials, sweep, recovery, match, baseline, summarise)
+COMMANDS = (likelihood, diffusion, trials, sweep, recovery, match, baseline, diffcsp, summarise)

@@ -181,6 +181,13 @@ def empty(representation: WyckoffRepresentation) -> tuple[Frame, np.ndarray]:
     return frame, anchors[:, :3, :3].transpose(0, 2, 1) @ _conventional(number)
 
 
+def coefficients(metric: np.ndarray, free: int) -> np.ndarray:
+    """(free,) Coefficients of the first of BASIS in S, where metric (3, 3) is exp(2 S)."""
+    values, axes = np.linalg.eigh(metric)
+    strain = (axes * np.log(values)) @ axes.T / 2
+    return np.tensordot(BASIS[:free], strain, 2)
+
+
 def of_structure(structure: Structure) -> tuple[Frame, np.ndarray, np.ndarray]:
     """A real crystal in its frame.
 
@@ -210,8 +217,6 @@ def of_structure(structure: Structure) -> tuple[Frame, np.ndarray, np.ndarray]:
     frame = _frame(number, np.array(numbers), np.array(points))
     shape = np.linalg.inv(_conventional(number))
     metric = shape @ found.std_lattice @ found.std_lattice.T @ shape.T
-    values, axes = np.linalg.eigh(metric)
-    strain = (axes * np.log(values)) @ axes.T / 2
-    k = np.tensordot(BASIS[: FREE[frame.family]], strain, 2)
+    k = coefficients(metric, FREE[frame.family])
     fractional = frame.crystal.positions @ np.linalg.inv(frame.crystal.lattice)
     return frame, fractional, k

@@ -130,7 +130,7 @@ class Structures(Section):
 
 
 class Diffusion(Section):
-    """Diffusion of coordinates and cells: the network, and its training."""
+    """Diffusion of coordinates and cells, of elements, too, for DiffCSP: the network, and its training."""
 
     d: Positive
     layers: Positive
@@ -193,6 +193,7 @@ class Experiment(Section):
     diffusion: Diffusion
     starts: Starts
     baselines: Baselines
+    diffcsp: Diffusion
     recovery: Recovery
     trials: Trials
 
