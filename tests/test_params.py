@@ -5,7 +5,7 @@ import sys
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wyk import params, paths
@@ -87,6 +87,7 @@ def test_settings_do_not_change_after_reading():
         params.load().experiments["quick"].sample.n = 3
 
 
+@settings(deadline=None)
 @given(st.sampled_from(LEAVES))
 def test_every_leaf_is_needed(leaf):
     """Removing any leaf is an error that names it: no setting has a hidden default."""
