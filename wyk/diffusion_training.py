@@ -4,6 +4,7 @@ import csv
 import hashlib
 import logging
 import math
+import shutil
 import sys
 from collections.abc import Iterator
 from itertools import islice
@@ -37,8 +38,16 @@ def train(name: str, jobs: int = 1) -> None:
         jobs: processes, one of which learns and the others make noise; the result does not depend on it.
 
     Raises:
+        BlockingIOError: if another run is training it.
         ValueError, OSError: if there is no such experiment, its data cannot be read, or the loss becomes NaN.
     """
+    params.experiment(name)
+    with paths.alone(paths.run(name, "diffusion")):
+        _train(name, jobs)
+
+
+def _train(name: str, jobs: int) -> None:
+    """`train`, alone in its folder."""
     experiment, seed = params.experiment(name), params.load().seed
     settings, folder = experiment.diffusion, paths.run(name, "diffusion")
     crystals = _crystals((experiment.data.train, experiment.data.val), jobs)
@@ -52,7 +61,11 @@ def train(name: str, jobs: int = 1) -> None:
         "seed": seed,
         "parameters": sum(weights.numel() for weights in model.parameters()),
     }
-    fit(model, crystals, folder, config, jobs)
+    unfinished = folder / "unfinished"
+    fit(model, crystals, unfinished, config, jobs)
+    for file in ("log.csv", checkpoint.WEIGHTS, checkpoint.CONFIG):
+        (unfinished / file).replace(folder / file)
+    shutil.rmtree(unfinished)
 
 
 def untrained(settings: Diffusion, crystals: list[tuple]) -> Denoiser:
