@@ -157,18 +157,16 @@ class Row:
     how: str
     seconds: float = 0.0
     outcomes: Counter = field(default_factory=Counter)
-    findings: list[str] = field(default_factory=list)
-    said: set[str] = field(default_factory=set)  # kinds of finding of which a case is kept
+    findings: list[str] = field(default_factory=list)  # each kind once
     remark: str = ""
 
     def count(self, outcome: str, folder: Path | None = None, *faults: str) -> None:
         """One more case; of each kind of fault the first case's folder is kept."""
-        self.outcomes[outcome if outcome in ("done", "refused", "killed") else "wrong"] += 1
-        faults = [*faults, *([] if outcome in ("done", "refused", "killed") else [outcome])]
-        for fault in faults:
-            if fault in self.said:
+        fine = outcome in ("done", "refused", "killed")
+        self.outcomes[outcome if fine else "wrong"] += 1
+        for fault in faults if fine else (*faults, outcome):
+            if fault in self.findings:
                 continue
-            self.said.add(fault)
             self.findings.append(fault)
             if folder:
                 place = KEPT / f"{self.attacked}-{self.how}-{len(self.findings)}".replace(" ", "_")

@@ -36,7 +36,7 @@ COMMANDS = {
     "sample": Command("sample --model STOCK/model -n 2000 -o out.parquet"),
     "likelihood": Command("likelihood --model STOCK/model STOCK/test.parquet -o out.parquet"),
     "structures": Command("structures STOCK/six.parquet -o out --draws 2"),
-    "reference": Command("reference STOCK/crystals.csv -o out.csv.gz"),
+    "reference": Command("reference STOCK/crystals.csv -o out.csv"),
     "evaluate": Command(f"evaluate STOCK/crystals.csv {EVALUATED} --judged out.p -o out.json"),
     "compare": Command(f"compare A=STOCK/crystals.csv B=STOCK/val.parquet {EVALUATED} -o out", ("out/*",)),
     "generate": Command("generate -n 4 --draws 1 --model STOCK/model -o out"),
