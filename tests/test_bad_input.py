@@ -350,6 +350,15 @@ def test_a_row_with_a_field_too_many_or_an_open_quote_is_rejected(tmp_path):
         represent_record(items[3])
 
 
+def test_a_carriage_return_in_a_reason_makes_no_row_of_its_own(tmp_path):
+    (tmp_path / "a.cif").write_text(GOOD)
+    operation = "loop_\n_symmetry_equiv_pos_as_xyz\n'x,y,z\r+1/'"
+    (tmp_path / "b\rc.cif").write_bytes(_cif("Fe1 Fe 0 0 0 1", more=operation).encode())
+    assert datasets.represent(tmp_path, tmp_path / "out.parquet").rejected == 1
+    rejected = pd.read_csv(tmp_path / "out.rejected.csv")
+    assert rejected["material_id"].tolist() == ["b c"]
+
+
 def test_a_strange_extra_column_is_left_out(tmp_path):
     frame = pd.DataFrame(
         {"cif": [GOOD] * 4, "spacegroup.number": ["225", "inf", "", "1e300"], "e_above_hull": "?"}

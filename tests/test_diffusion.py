@@ -8,7 +8,7 @@ import pytest
 import torch
 from conftest import DIFFUSION, HEUSLER, INVALID, LOW, RUTILE, SALT, undiffused
 
-from wyk import checkpoint, diffusion, diffusion_training
+from wyk import checkpoint, diffusion, diffusion_training, paths
 from wyk.denoiser import Denoiser, Graph
 from wyk.frames import FREE, Frame, empty
 from wyk.invariants import Crystal, without_symmetry
@@ -143,6 +143,13 @@ def test_a_killed_training_goes_on_to_the_same_bytes(diffused, framed, tmp_path,
     diffusion_training.fit(undiffused(framed), framed, tmp_path, {"seed": 1}, jobs=2)
     for name in (checkpoint.WEIGHTS, checkpoint.CONFIG, "log.csv"):
         assert (tmp_path / name).read_bytes() == (diffused / name).read_bytes()
+
+
+def test_one_run_at_a_time_trains_an_experiment(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "RUNS", tmp_path)
+    with paths.alone(tmp_path / "quick/diffusion"):
+        with pytest.raises(BlockingIOError, match="another run is working there"):
+            diffusion_training.train("quick")
 
 
 def test_the_other_model_is_refused(diffused, tmp_path):

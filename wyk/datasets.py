@@ -11,7 +11,7 @@ import json
 import logging
 import sys
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from math import gcd
@@ -143,15 +143,21 @@ def represent(source: str | Path, out: str | Path, jobs: int = 1) -> Summary:
     with writing(out) as temporary:
         temporary.touch()
         frame, rejected = read(source, jobs)
-        if rejected:
-            with writing(sidecar) as table:
-                pd.DataFrame(rejected).to_csv(table, index=False)
-        else:
-            sidecar.unlink(missing_ok=True)
+        write_rejected(sidecar, rejected)
         if rejected and frame.empty:
             raise ValueError(f"{rejected[0].where}: {rejected[0].reason}; see {sidecar}")
         write_representations(temporary, frame)
     return Summary(len(frame), len(rejected))
+
+
+def write_rejected(path: Path, rows: Sequence[Rejected] | pd.DataFrame) -> None:
+    """Write the list of what was rejected; if nothing was, that of an earlier run is removed."""
+    if not len(rows):
+        path.unlink(missing_ok=True)
+        return
+    with writing(path) as temporary:
+        # pandas does not quote a carriage return, but reads it as the end of a row
+        pd.DataFrame(rows).replace("\r", " ", regex=True).to_csv(temporary, index=False)
 
 
 def load(source: str | Path, jobs: int = 1) -> pd.DataFrame:

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import logging
 import math
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import fields
@@ -38,13 +39,19 @@ def train(name: str, jobs: int = 1) -> None:
         jobs: processes, one of which learns and the others make noise; the result does not depend on it.
 
     Raises:
+        BlockingIOError: if another run is training it.
         ValueError, OSError: if there is no such experiment, its data cannot be read, or the loss becomes NaN.
     """
-    experiment = params.experiment(name)
-    crystals = framed((experiment.data.train, experiment.data.val), jobs)
-    begin()
-    model = untrained(experiment.diffusion, crystals)
-    fit(model, crystals, paths.run(name, "diffusion"), config(name, model, crystals), jobs)
+    experiment, folder = params.experiment(name), paths.run(name, "diffusion")
+    with paths.alone(folder):
+        crystals = framed((experiment.data.train, experiment.data.val), jobs)
+        begin()
+        model = untrained(experiment.diffusion, crystals)
+        unfinished = folder / "unfinished"
+        fit(model, crystals, unfinished, config(name, model, crystals), jobs)
+        for file in ("log.csv", checkpoint.WEIGHTS, checkpoint.CONFIG):
+            (unfinished / file).replace(folder / file)
+        shutil.rmtree(unfinished)
 
 
 def begin() -> None:

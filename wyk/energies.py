@@ -121,9 +121,8 @@ def reference(sources: Sequence[str], out: str | Path, jobs: int = 1) -> Summary
     computed, rejected = reference_energies(crystals, jobs)
     rejected = pd.concat([pd.DataFrame(unread, columns=rejected.columns), rejected])
     sidecar = out.with_name(out.name.removesuffix(".gz").removesuffix(".csv") + ".rejected.csv")
+    datasets.write_rejected(sidecar, rejected)
     if len(rejected):
-        with writing(sidecar) as temporary:
-            rejected.to_csv(temporary, index=False)
         logging.getLogger(__name__).warning(
             "%d crystals have no energy; see %s", len(rejected), sidecar
         )

@@ -126,7 +126,7 @@ def evaluate(
             "implausible": f"energy above hull < {IMPLAUSIBLE} eV/atom",
             "versions": {library: version(library) for library in LIBRARIES},
         }
-        _write_rejected(out, unread + failed)
+        datasets.write_rejected(out.with_suffix(".rejected.csv"), unread + failed)
         text = json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False)
         temporary.write_text(text + "\n", encoding="utf-8")
     return result
@@ -213,12 +213,3 @@ def _known_structures(
     """The crystals of the training sets that a candidate could equal."""
     formulas = {c.composition.reduced_formula for c in candidates if c is not None}
     return [s for source in sources for _, s in datasets.structures(source, formulas)[0]]
-
-
-def _write_rejected(out: Path, unread: Sequence[readers.Rejected]) -> None:
-    sidecar = out.with_suffix(".rejected.csv")
-    if unread:
-        with writing(sidecar) as temporary:
-            pd.DataFrame(unread).to_csv(temporary, index=False)
-    else:
-        sidecar.unlink(missing_ok=True)

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
+from random import Random
 
 import hypothesis
 from hypothesis import HealthCheck, Phase, given, settings
@@ -97,10 +98,10 @@ class Running:
                 time.sleep(0.003)
         return End(self.code, self._said.decode(errors="replace"), self._memory)
 
-    def kill(self) -> End:
-        """kill -9 for it and all its processes."""
+    def kill(self, group: bool = True) -> End:
+        """kill -9 for it, and for all its processes or none."""
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
+            (os.killpg if group else os.kill)(self.pid, signal.SIGKILL)
         return self.wait()
 
     def _read(self) -> None:
@@ -156,18 +157,16 @@ class Row:
     how: str
     seconds: float = 0.0
     outcomes: Counter = field(default_factory=Counter)
-    findings: list[str] = field(default_factory=list)
-    said: set[str] = field(default_factory=set)  # kinds of finding of which a case is kept
+    findings: list[str] = field(default_factory=list)  # each kind once
     remark: str = ""
 
     def count(self, outcome: str, folder: Path | None = None, *faults: str) -> None:
         """One more case; of each kind of fault the first case's folder is kept."""
-        self.outcomes[outcome if outcome in ("done", "refused", "killed") else "wrong"] += 1
-        faults = [*faults, *([] if outcome in ("done", "refused", "killed") else [outcome])]
-        for fault in faults:
-            if fault in self.said:
+        fine = outcome in ("done", "refused", "killed")
+        self.outcomes[outcome if fine else "wrong"] += 1
+        for fault in faults if fine else (*faults, outcome):
+            if fault in self.findings:
                 continue
-            self.said.add(fault)
             self.findings.append(fault)
             if folder:
                 place = KEPT / f"{self.attacked}-{self.how}-{len(self.findings)}".replace(" ", "_")
@@ -190,20 +189,20 @@ def rounds(seconds: float) -> Iterator[int]:
             return
 
 
-def hammer(case: Callable[[st.DataObject], None], seconds: float) -> None:
+def hammer(case: Callable[[Random], None], seconds: float) -> None:
     """Hypothesis on a case, with one seed after the other, for so many seconds."""
     deadline = time.monotonic() + seconds
 
-    def bounded(data: st.DataObject) -> None:
+    def bounded(random: Random) -> None:
         if time.monotonic() < deadline:
-            case(data)
+            case(random)
 
     often = settings(
         max_examples=100, deadline=None, database=None,
         phases=[Phase.generate], suppress_health_check=list(HealthCheck),
     )  # fmt: skip
     for seed in rounds(seconds):
-        hypothesis.seed(seed)(often(given(st.data())(bounded)))()
+        hypothesis.seed(seed)(often(given(st.randoms(use_true_random=True))(bounded)))()
 
 
 def contents(folder: Path, *patterns: str) -> dict[str, bytes]:

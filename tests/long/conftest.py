@@ -18,7 +18,7 @@ sys.path.insert(0, str(ROOT / "tests/benchmarks"))
 from publish import write_json
 
 # every module that a command imports on its way, so that forked commands need not
-from wyk import baselines, comparison, evaluation, generation, recovery, structures, sweep  # noqa: F401
+from wyk import baselines, comparison, evaluation, generation, matching, recovery, structures, sweep  # noqa: F401
 
 SMALL = {  # of a training that takes seconds and has all its parts
     "train": {
@@ -27,6 +27,7 @@ SMALL = {  # of a training that takes seconds and has all its parts
         "members": 2,
         "distil": {"samples": 100, "epochs": 1, "real": 0.5, "lr": 0.004, "members": 1},
     },
+    "diffusion": TINY["diffusion"],
     "trials": TINY["trials"] | {"ablation": TINY["trials"]["ablation"][1:]},
 }
 
@@ -60,9 +61,10 @@ def stock(tmp_path_factory) -> Path:
     pd.read_parquet(folder / "test.parquet").head(6).to_parquet(folder / "six.parquet")
     trained = folder / "trained"
     shutil.copytree(repository, trained)
-    end = campaign.run(["train", "--experiment", "quick"], folder, repository=trained)
-    assert end.code == 0, end.said
-    shutil.copytree(trained / "runs/quick/train", folder / "model")
+    for command, name in (("train", "model"), ("diffusion", "diffusion")):
+        end = campaign.run([command, "--experiment", "quick"], folder, repository=trained)
+        assert end.code == 0, end.said
+        shutil.copytree(trained / "runs/quick" / command, folder / name)
     return folder
 
 
@@ -73,38 +75,46 @@ def book():
     begin = time.monotonic()
     print(f"MINUTES={campaign.MINUTES:g} SEED={campaign.SEED}")
     yield rows
-    folder = paths.figures("benchmarks")
     cells = [
         {
             "attacked": row.attacked,
             "how": row.how,
             "cases": row.outcomes.total(),
-            "seconds": round(row.seconds),
+            "minutes": round(row.seconds / 60, 1),
             "outcomes": dict(sorted(row.outcomes.items())),
-            "findings": len(row.findings),
+            "findings": row.findings,
             "remark": row.remark,
         }
         for row in rows
     ]
     minutes = round((time.monotonic() - begin) / 60, 1)
-    write_json(
-        folder / "reliability.json", {"seed": campaign.SEED, "minutes": minutes, "rows": cells}
-    )
+    result = {"seed": campaign.SEED, "minutes": minutes, "rows": cells}
+    folder = paths.figures("benchmarks")
+    write_json(folder / "reliability.json", result)
     with paths.writing(folder / "reliability.md") as temporary:
-        temporary.write_text(_markdown(cells))
+        temporary.write_text(markdown(result))
 
 
-def _markdown(cells: list[dict]) -> str:
+OUTCOMES = ("done", "refused", "killed", "wrong")
+
+
+def markdown(result: dict) -> str:
     """The table as a page has it."""
+    rows = result["rows"]
+    cases, findings = sum(row["cases"] for row in rows), sum(len(row["findings"]) for row in rows)
     lines = [
-        "| attacked | how | cases | seconds | done | refused | findings |",
-        "|---|---|--:|--:|--:|--:|--:|",
+        f"The reliability campaign, `SEED={result['seed']}`: {cases:,} cases in {result['minutes']:.0f} minutes, "
+        f"{findings} kinds of finding. Of the cases, commands that were done as they should, refused with a sentence, "
+        "were killed, or ended wrongly.",
+        "",
+        f"| attacked | how | cases | minutes | {' | '.join(OUTCOMES)} | findings |",
+        f"|---|---|{'--:|' * (len(OUTCOMES) + 3)}",
     ]
-    for cell in cells:
-        done, refused = (cell["outcomes"].get(name, 0) for name in ("done", "refused"))
-        how = f"{cell['how']}; {cell['remark']}" if cell["remark"] else cell["how"]
-        values = (cell["cases"], cell["seconds"], done, refused, cell["findings"])
-        lines.append(f"| {cell['attacked']} | {how} | {' | '.join(f'{v:,}' for v in values)} |")
+    for row in rows:
+        how = f"{row['how']}; {row['remark']}" if row["remark"] else row["how"]
+        counts = [f"{row['outcomes'].get(name, 0):,}" for name in OUTCOMES]
+        values = [row["attacked"], how, f"{row['cases']:,}", f"{row['minutes']:.1f}", *counts]
+        lines.append(f"| {' | '.join(values)} | {len(row['findings'])} |")
     return "\n".join(lines) + "\n"
 
 

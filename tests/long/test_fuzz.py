@@ -3,10 +3,10 @@
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 
 import pandas as pd
 import pytest
-from hypothesis import strategies as st
 
 from long import campaign
 from long.campaign import contents, run
@@ -80,12 +80,12 @@ def test_fuzzed_files_are_read_or_refused(
     inputs = contents(stock, "*.*")
     folder, peak = tmp_path / "case", 0
 
-    def case(data: st.DataObject) -> None:
+    def case(random: Random) -> None:
         nonlocal peak
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         monkeypatch.chdir(folder)
-        attack = READERS[reader](data.draw(st.randoms(use_true_random=True)), stock)
+        attack = READERS[reader](random, stock)
         end = run(attack.arguments, folder, repository=attack.repository)
         peak = max(peak, end.memory)
         row.count(end.kind(), folder, *faults(attack, end, alone, crystals))

@@ -36,14 +36,16 @@ COMMANDS = {
     "sample": Command("sample --model STOCK/model -n 2000 -o out.parquet"),
     "likelihood": Command("likelihood --model STOCK/model STOCK/test.parquet -o out.parquet"),
     "structures": Command("structures STOCK/six.parquet -o out --draws 2"),
-    "reference": Command("reference STOCK/crystals.csv -o out.csv.gz"),
+    "reference": Command("reference STOCK/crystals.csv -o out.csv"),
     "evaluate": Command(f"evaluate STOCK/crystals.csv {EVALUATED} --judged out.p -o out.json"),
     "compare": Command(f"compare A=STOCK/crystals.csv B=STOCK/val.parquet {EVALUATED} -o out", ("out/*",)),
     "generate": Command("generate -n 4 --draws 1 --model STOCK/model -o out"),
     "sweep": Command(f"sweep --model STOCK/model --temperatures 0.5,2 -n 50 {EVALUATED} -o out.csv"),
     "recovery": Command("recovery STOCK/crystals.csv -n 4 --draws 1 -o out.parquet"),
+    "match": Command("match STOCK/crystals.csv --diffusion STOCK/diffusion -n 3 --draws 1 -o out.parquet"),
     "baseline": Command("baseline substitution --known STOCK/train.parquet -n 5000 -o out.parquet"),
     "train": Command("train --experiment quick", ("runs/quick/train/*.*",), True),
+    "diffusion": Command("diffusion --experiment quick", ("runs/quick/diffusion/*.*",), True),
     "trials": Command("trials --experiment quick", ("figures/quick/trials*[sg].csv",), True),
     "downloads": Command("wyk.downloads --from STOCK/data", ("data/**/*",), True),
 }  # fmt: skip
@@ -99,9 +101,9 @@ class Scene:
         return wrong + (missing if whole else [])
 
 
-@pytest.fixture(params=COMMANDS)
-def scene(request, stock, tmp_path):
-    return Scene(request.param, stock, tmp_path)
+@pytest.fixture(scope="module", params=COMMANDS)
+def scene(request, stock, tmp_path_factory):
+    return Scene(request.param, stock, tmp_path_factory.mktemp(request.param))
 
 
 def _named(row, scene, how: str) -> None:
@@ -109,18 +111,22 @@ def _named(row, scene, how: str) -> None:
 
 
 def test_killed_at_any_moment(scene, row):
-    """Up to three kills one after the other; then a run to the end."""
+    """Up to three kills one after the other, of all processes or only the first; then a run to the end."""
     _named(row, scene, "kill -9")
     for seed in campaign.rounds(60 * campaign.MINUTES * (1 - campaign.FUZZING) / len(COMMANDS)):
         moments = random.Random(seed)
         place = scene.fresh("killed")
+        killed = []
         for _ in range(moments.randint(1, 3)):
             running = scene.start(place)
             end = running.wait(moments.uniform(0, scene.seconds))
-            running.kill()
+            running.kill(group=moments.random() < 0.5)
+            killed.append(running)
             kind = "killed" if end.code is None else end.kind()
             row.count(kind, place, *scene.faults(place, whole=False))
         end = scene.run(place)
+        for running in killed:  # what they left behind
+            running.kill()
         faults = scene.faults(place, whole=True) if end.code == 0 else ["the rerun failed"]
         row.count(end.kind(), place, *faults)
 
@@ -128,7 +134,7 @@ def test_killed_at_any_moment(scene, row):
 def test_two_at_once_in_one_folder(scene, row):
     """Either one is refused, or both end with the right result."""
     _named(row, scene, "two runs at once")
-    for seed in range(3):
+    for seed in range(2):
         place = scene.fresh("twice")
         first = scene.start(place)
         first.wait(random.Random(seed).uniform(0, scene.seconds / 2))
@@ -145,7 +151,7 @@ def test_a_disk_that_is_full(scene, row):
     """Files may not grow beyond a part of the largest one; a result that was there stays, and a rerun is right."""
     _named(row, scene, "no file beyond a random size")
     largest = max(map(len, scene.expected.values()))
-    for seed in range(4):
+    for seed in range(2):
         place = scene.fresh("full")
         if before := seed % 2:
             shutil.copytree(scene.place, place, dirs_exist_ok=True)
