@@ -17,7 +17,7 @@ def test_the_readme_holds_the_measured_numbers(readme):
     assert with_sections(readme, sections()) == readme, "run: python -m wyk.report"
 
 
-@pytest.mark.parametrize("name", ["table 1", "likelihoods", "ratios"])
+@pytest.mark.parametrize("name", ["table 1", "likelihoods", "starts", "ratios"])
 def test_the_check_sees_another_number(readme, name):
     texts = sections()
     digit = re.search(r"\d(?=\D*$)", texts[name])

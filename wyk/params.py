@@ -153,6 +153,7 @@ class Baselines(Section):
     n: Positive
     crystals: Positive
     wycryst_epochs: Positive
+    wycryst_crystals: Positive
 
 
 class Recovery(Section):

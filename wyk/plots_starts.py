@@ -59,7 +59,8 @@ def starts(table: pd.DataFrame) -> Figure:
             axes.set_xticks(range(len(groups)), ticks, fontsize=6.5)
             axes.set(xlabel="free numbers", ylim=(0, 1.02))
             axes.yaxis.set_major_formatter(PercentFormatter(1))
-            axes.legend(loc="lower left", fontsize=6)
+        handles, labels = matched.get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=5)
     return closed(figure)
 
 

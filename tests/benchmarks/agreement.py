@@ -32,12 +32,7 @@ from wyk.representation import (
 
 SOURCES = ("mp_20_biternary:val", "mp_20_biternary:test")
 ROWS, JOBS, TIME_LIMIT = 10_000, 2, 120
-NEAR = (
-    0.05,
-    0.07,
-    0.14,
-    0.2,
-)  # Å; a crystal whose group differs among these is close to another symmetry
+NEAR = (0.05, 0.07, 0.14, 0.2)  # Å; a crystal whose group differs among these is close to another
 Sites = list[tuple[str, int, int]]
 
 
