@@ -46,7 +46,7 @@ COMMANDS = {
     "baseline": Command("baseline substitution --known STOCK/train.parquet -n 5000 -o out.parquet"),
     "train": Command("train --experiment quick", ("runs/quick/train/*.*",), True),
     "diffusion": Command("diffusion --experiment quick", ("runs/quick/diffusion/*.*",), True),
-    "trials": Command("trials --experiment quick", ("figures/quick/trials*[sg].csv",), True),
+    "trials": Command("trials --experiment quick", ("figures/quick/trials.csv", "figures/quick/trials_log.csv"), True),
     "downloads": Command("wyk.downloads --from STOCK/data", ("data/**/*",), True),
 }  # fmt: skip
 
