@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -164,6 +165,17 @@ def test_errors_are_one_sentence(monkeypatch, capsys, tmp_path, arguments, compl
     assert complaint in message
     assert "Traceback" not in message
     assert not any(path.is_file() for path in tmp_path.rglob("*"))
+
+
+def test_an_error_that_quotes_a_book_is_a_sentence(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    row = f"s,1,{'x' * 10**5},2,-3"
+    Path("hull.csv").write_text(f"source,material_id,formula,n_atoms,energy_per_atom\n{row}\n")
+    assert main(monkeypatch, "reference", "hull.csv", "-o", "out.csv") == 1
+    message = capsys.readouterr().err
+    assert message.startswith("wyk: hull.csv: row 2 (1): 'xxx")
+    assert message.endswith("xxx' is not a formula\n")
+    assert len(message) < 1100
 
 
 def test_a_bug_is_no_sentence(monkeypatch):

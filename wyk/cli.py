@@ -9,6 +9,8 @@ import typer
 from wyk import experiments, options
 from wyk.options import CORES, SOURCES, Hull, Jobs, ModelDir, Out, Seed
 
+LONGEST = 1000  # characters of an error
+
 app = typer.Typer(
     help="Crystals as sets of Wyckoff positions: represent, train, sample, relax, evaluate.",
     no_args_is_help=True,
@@ -316,7 +318,10 @@ def main() -> None:
     try:
         app()
     except (ValueError, OSError) as error:
-        typer.echo(f"wyk: {' '.join(str(error).split())}", err=True)  # of libraries some have lines
+        sentence = " ".join(str(error).split())  # of libraries some have lines
+        if len(sentence) > LONGEST:  # what it quotes is no name; where and why stand at its ends
+            sentence = f"{sentence[: LONGEST // 2]} … {sentence[-LONGEST // 2 :]}"
+        typer.echo(f"wyk: {sentence}", err=True)
         sys.exit(1)
 
 

@@ -30,6 +30,7 @@ FUZZING = 7 / 12  # of the minutes; the rest is for kills
 MEMORY = 4 * 2**30  # bytes that a process of a command may take
 HANGS = 1800.0  # seconds after which a command hangs, on however busy a machine
 KEPT = paths.RUNS / "reliability"  # folders of the cases that found something
+FINE = ("done", "refused", "killed")  # as a case may end
 SENTENCE = 2000  # characters; an error longer than this is no sentence
 
 
@@ -48,7 +49,8 @@ class End:
             return f"crashed: {last[:200]}"
         if self.code == 0:
             return "done"
-        if self.code == 1 and last.startswith("wyk: ") and len(last) < SENTENCE:
+        sentence = last.startswith("wyk: ") or ": FAILED: " in last  # the second of wyk.downloads
+        if self.code == 1 and sentence and len(last) < SENTENCE:
             return "refused"
         return "hung" if self.code is None else f"ended with {self.code}: {last[:200]}"
 
@@ -153,8 +155,8 @@ def run(arguments: Sequence[str], folder: Path, **options) -> End:
 class Row:
     """A row of the table: what was attacked and how, and what came of it."""
 
-    attacked: str
-    how: str
+    attacked: str = ""
+    how: str = ""
     seconds: float = 0.0
     outcomes: Counter = field(default_factory=Counter)
     findings: list[str] = field(default_factory=list)  # each kind once
@@ -162,7 +164,7 @@ class Row:
 
     def count(self, outcome: str, folder: Path | None = None, *faults: str) -> None:
         """One more case; of each kind of fault the first case's folder is kept."""
-        fine = outcome in ("done", "refused", "killed")
+        fine = outcome in FINE
         self.outcomes[outcome if fine else "wrong"] += 1
         for fault in faults if fine else (*faults, outcome):
             if fault in self.findings:
