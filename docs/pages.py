@@ -18,7 +18,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 import wyk
-from wyk import cli, divergence, table1
+from wyk import cli, divergence, plots_starts, table1
 from wyk.paths import FIGURES, NOTEBOOKS, ROOT, figures
 
 HERE = Path(__file__).parent
@@ -33,8 +33,9 @@ GROUPS = {  # modules along the pipeline; those not named here are in the last g
     "Crystals": "structures drawing relaxation springs trustregion coordinates invariants potential quotient "
     "descent recovery cluster",
     "Coordinates by diffusion": "frames denoiser diffusion diffusion_training starts matching",
-    "Baselines": "baselines baselines.plain baselines.wycryst",
-    "Metrics": "metrics sun novelty energies stability materials_project statistics divergence evaluation table1 columns",
+    "Baselines": "baselines baselines.plain baselines.wycryst baselines.diffcsp",
+    "Metrics": "metrics sun novelty energies stability materials_project statistics divergence evaluation "
+    "table1 columns",
 }
 
 
@@ -170,6 +171,9 @@ TABLES = {
     "invariance": lambda: divergence.invariance(metrics()["likelihood"]).to_markdown(),
     "table 2": lambda: divergence.table_2(metrics()["likelihood"]).to_markdown(),
     "recovery": recovery,
+    "starts": lambda: plots_starts.match_table(
+        pd.read_csv(figures(EXPERIMENT) / "starts.csv")
+    ).to_markdown(),
 }
 
 

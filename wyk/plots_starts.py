@@ -60,7 +60,7 @@ def starts(table: pd.DataFrame) -> Figure:
             axes.set(xlabel="free numbers", ylim=(0, 1.02))
             axes.yaxis.set_major_formatter(PercentFormatter(1))
         handles, labels = matched.get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=5)
+        figure.legend(handles, labels, loc="outside lower center", ncols=3)
     return closed(figure)
 
 

@@ -1,7 +1,8 @@
 """What the pipeline and the benchmarks measured, written into the README: python -m wyk.report
 
 Between its marks the README holds Table 1 of the experiment `biternary_7k`, the likelihoods beside the paper's
-Appendix D, and the ratios to other programs. Every number there comes from a file in `figures/`.
+Appendix D, what relaxations lead to from two starts, and the ratios to other programs. Every number there comes from
+a file in `figures/`.
 """
 
 import json
@@ -11,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from wyk.paths import FIGURES, ROOT, writing
+from wyk.plots_starts import match_table
 
 README = ROOT / "README.md"
 EXPERIMENT = "biternary_7k"
@@ -86,6 +88,17 @@ def ratios(relax: dict, peer: dict, recovery: pd.DataFrame) -> str:
     return "\n".join([head, "|---|---|---|---|", *lines])
 
 
+def starts(matched: pd.DataFrame, stable: pd.DataFrame) -> str:
+    """Draws of pyXtal beside those of the diffusion, and the crystals they led to, as Markdown.
+
+    Args:
+        matched: of `matching.summary`.
+        stable: of `plots_starts.sun_columns`, with the names of its rows as the first column.
+    """
+    tables = (match_table(matched), stable.set_index("quantity").rename_axis(None))
+    return "\n\n".join(t.to_markdown(disable_numparse=True, stralign=None) for t in tables)
+
+
 def sections(figures: Path = FIGURES) -> dict[str, str]:
     """What stands between the marks of each name."""
     folder = figures / EXPERIMENT
@@ -97,6 +110,9 @@ def sections(figures: Path = FIGURES) -> dict[str, str]:
     return {
         "table 1": (folder / "table1.md").read_text(encoding="utf-8").strip(),
         "likelihoods": likelihoods(metrics["likelihood"]),
+        "starts": starts(
+            pd.read_csv(folder / "starts.csv"), pd.read_csv(folder / "starts_sun.csv")
+        ),
         "ratios": ratios(relax, peer, pd.read_csv(folder / "recovery.csv")),
     }
 

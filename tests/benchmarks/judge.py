@@ -1,4 +1,4 @@
-"""`wyk evaluate` and `wyk compare` on 10,000 crystals of another program, written by ASE, on two cores, not relaxed.
+"""`wyk evaluate` on 10,000 crystals of another program, written by ASE, on two cores, not relaxed.
 
 The crystals are those of `runs/biternary_7k`, as CIFs without symmetry in a zip, and once more as a CSV with a column
 `structure` of pymatgen JSON. Real crystals are MP-20's where `data/` has them. Prints one JSON object, and writes it
@@ -22,7 +22,7 @@ from publish import publish
 from pymatgen.io.ase import AseAtomsAdaptor
 from tqdm import tqdm
 
-from wyk import comparison, evaluation, paths
+from wyk import evaluation, paths
 from wyk.readers import Record, parse
 
 N, JOBS = 10_000, 2
@@ -51,10 +51,6 @@ def main() -> None:
             metrics = evaluation.evaluate(str(source), real[0], out, real[1], jobs=JOBS)
             result[f"s_evaluate_{kind}"] = round(time.monotonic() - start)
             result[f"valid_{kind}"] = metrics["raw"]["formal_validity"]["numerator"]
-        start = time.monotonic()
-        named = {kind: str(source) for kind, source in sources.items()}
-        comparison.compare(named, real[0], folder / "compared", real[1], jobs=JOBS)
-        result["s_compare_both"] = round(time.monotonic() - start)
     publish("judge", result)
 
 
