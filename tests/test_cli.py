@@ -29,10 +29,13 @@ COMMANDS = (
     "evaluate",
     "compare",
     "likelihood",
+    "diffusion",
     "trials",
     "sweep",
     "recovery",
+    "match",
     "baseline",
+    "diffcsp",
     "summarise",
 )
 LIKELIHOOD = ["likelihood", "nowhere.cif", "--model", "nowhere", "-o", "out.parquet"]
