@@ -226,13 +226,15 @@ def stages_of(ran: list[str]) -> set[str]:
 def test_a_changed_parameter_reruns_what_depends_on_it(pipeline):
     before = (pipeline.root / "runs/quick/train/model.safetensors").read_bytes()
     pipeline.set("quick", "likelihood", permutations=3)
-    told = {"permutation_kl", "stability", "temperature", "table1"}  # notebooks that read metrics
+    # notebooks that read metrics
+    told = {"permutation_kl", "stability", "temperature", "table1", "starts"}
     assert stages_of(pipeline.repro()) == {"likelihood", "summaries", "evaluate"} | told
     pipeline.set("quick", "sweep", n=6)
     assert stages_of(pipeline.repro()) == {"sweep", "temperature"}
     pipeline.set("quick", "sample", n=21)
     downstream = {"sample", "likelihood", "structures", "evaluate", "summaries", "crystals"}
-    assert stages_of(pipeline.repro()) == downstream | told
+    starts = {"start_crystals", "compare_starts"}
+    assert stages_of(pipeline.repro()) == downstream | starts | told
     assert (pipeline.root / "runs/quick/train/model.safetensors").read_bytes() == before
     assert pipeline.repro() == []
 
