@@ -15,7 +15,8 @@ from wyk import checkpoint, datasets, diffusion_training, fitting, frames
 from wyk.denoiser import Denoiser
 from wyk.params import Diffusion, Distil, Experiment, Model, Train
 from wyk.paths import ROOT
-from wyk.representation import WyckoffRepresentation, from_table
+from wyk.representation import WyckoffRepresentation
+from wyk.tables import from_table
 from wyk.tokenization import VOCABULARY, encode
 
 MODEL = Model(

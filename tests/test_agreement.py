@@ -7,7 +7,8 @@ import pytest
 from agreement import by_pyxtal, difference
 from pymatgen.analysis.prototypes import AFLOW_PROTOTYPE_LIBRARY
 
-from wyk.readers import Record, parse
+from wyk.cells import parse
+from wyk.readers import Record
 from wyk.representation import WyckoffRepresentation, from_structure
 
 FEW = 60

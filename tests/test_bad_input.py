@@ -21,16 +21,12 @@ from hypothesis import strategies as st
 from pymatgen.core import Lattice, Structure
 from pymatgen.io.cif import CifWriter
 
-from wyk import datasets, readers
+from wyk import datasets
+from wyk.cells import parse, read_cell, represent_record
 from wyk.paths import ROOT
-from wyk.readers import LARGEST, Record, parse, represent_record
-from wyk.representation import (
-    WyckoffRepresentation,
-    check_cell,
-    read_representations,
-    to_table,
-    write_representations,
-)
+from wyk.readers import LARGEST, Record
+from wyk.representation import WyckoffRepresentation, check_cell
+from wyk.tables import read_representations, to_table, write_representations
 
 SALT = Structure.from_spacegroup(
     "Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]
@@ -494,4 +490,4 @@ def test_mutated_json_is_read_or_refused(data):
 def test_the_fuzzed_texts_are_crystals_before_they_are_mutated():
     for text in (GOOD, str(CifWriter(SALT))):
         assert represent_record(Record("", "", text, "cif")).space_group == 225
-    assert readers.read_cell(Record("", "", SALT.to_json(), "json")).numbers.size == 8
+    assert read_cell(Record("", "", SALT.to_json(), "json")).numbers.size == 8

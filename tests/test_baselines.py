@@ -6,10 +6,11 @@ import pytest
 
 from wyk import baselines, datasets
 from wyk.baselines.plain import random_positions, substitution
-from wyk.representation import ELEMENTS, WyckoffRepresentation, from_table
+from wyk.representation import ELEMENTS, WyckoffRepresentation
 from wyk.spacegroups import space_group
 from wyk.statistics import ks
 from wyk.summaries import counts
+from wyk.tables import from_table
 from wyk.tokenization import similar_elements
 
 N = 2000

@@ -12,12 +12,8 @@ import pytest
 from typer.testing import CliRunner
 
 from wyk import cli, datasets, options
-from wyk.representation import (
-    WyckoffRepresentation,
-    from_table,
-    to_table,
-    write_representations,
-)
+from wyk.representation import WyckoffRepresentation
+from wyk.tables import from_table, to_table, write_representations
 
 COMMANDS = (
     "represent",

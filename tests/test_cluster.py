@@ -13,7 +13,8 @@ import pytest
 
 from wyk import cluster, structures
 from wyk.paths import ROOT
-from wyk.representation import WyckoffRepresentation, to_table, write_representations
+from wyk.representation import WyckoffRepresentation
+from wyk.tables import to_table, write_representations
 
 NOWHERE = "tcp://127.0.0.1:1"
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}

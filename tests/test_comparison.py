@@ -10,7 +10,7 @@ from pymatgen.core import Lattice, Structure
 from typer.testing import CliRunner
 
 from wyk import cli, evaluation
-from wyk.representation import to_table, write_representations
+from wyk.tables import to_table, write_representations
 
 REAL = ["--reference", "aflow:test", "--training", "aflow:train", "--training", "aflow:val"]
 

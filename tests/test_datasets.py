@@ -14,8 +14,9 @@ from pymatgen.core import Structure
 from pymatgen.io.cif import CifParser, CifWriter
 
 from wyk import datasets, pool
-from wyk.readers import Record, Rejected, parse, read_cell, represent_record
-from wyk.representation import from_table
+from wyk.cells import parse, read_cell, represent_record
+from wyk.readers import Record, Rejected
+from wyk.tables import from_table
 
 
 @pytest.fixture(scope="module")

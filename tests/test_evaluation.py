@@ -11,8 +11,9 @@ from pymatgen.io.cif import CifWriter
 
 from wyk import evaluation, structures
 from wyk.relaxation import POTENTIAL
-from wyk.representation import WyckoffRepresentation, to_table, write_representations
+from wyk.representation import WyckoffRepresentation
 from wyk.stability import COLUMNS
+from wyk.tables import to_table, write_representations
 
 
 def rock_salt(cation: str, anion: str, a: float) -> Structure:

@@ -11,8 +11,9 @@ from wyk.conditions import most_sites
 from wyk.ensemble import Ensemble
 from wyk.likelihood import likelihood, log_p
 from wyk.model import WyckoffTransformer
-from wyk.representation import WyckoffRepresentation, from_table, to_table
+from wyk.representation import WyckoffRepresentation
 from wyk.sampling import sample
+from wyk.tables import from_table, to_table
 from wyk.tokenization import encode
 
 LONG = WyckoffRepresentation(1, 66 * ("O",) + 4 * ("Ti",), 70 * ("a",))  # no 64-bit mask holds it

@@ -9,7 +9,8 @@ from pymatgen.core import Composition
 from scipy import stats
 
 from wyk import metrics, statistics
-from wyk.representation import WyckoffRepresentation, to_table
+from wyk.representation import WyckoffRepresentation
+from wyk.tables import to_table
 
 SHARED = Path(__file__).parents[1] / ".." / "shared"
 

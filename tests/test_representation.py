@@ -11,17 +11,9 @@ from pyxtal import pyxtal
 from pyxtal.lattice import Lattice as PyxtalLattice
 from pyxtal.symmetry import Group
 
-from wyk.representation import (
-    ELEMENTS,
-    WyckoffRepresentation,
-    from_cell,
-    from_structure,
-    from_table,
-    read_representations,
-    to_table,
-    write_representations,
-)
+from wyk.representation import ELEMENTS, WyckoffRepresentation, from_cell, from_structure
 from wyk.spacegroups import space_group
+from wyk.tables import from_table, read_representations, to_table, write_representations
 
 TMMGHG2 = Structure.from_spacegroup(
     "Fm-3m",

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from wyk import checkpoint, datasets
 from wyk.conditions import Conditions, GivenError, from_groups, obstacles
-from wyk.representation import WyckoffRepresentation, from_table, to_table
+from wyk.representation import WyckoffRepresentation
 from wyk.sampling import sample, sample_unconstrained, write
 from wyk.spacegroups import space_group
+from wyk.tables import from_table, to_table
 from wyk.tokenization import VOCABULARY, decode, encode, tables
 
 

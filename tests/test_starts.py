@@ -10,12 +10,8 @@ from typer.testing import CliRunner
 from wyk import matching, starts, structures
 from wyk.cli import app
 from wyk.relaxation import loosened
-from wyk.representation import (
-    WyckoffRepresentation,
-    from_structure,
-    to_table,
-    write_representations,
-)
+from wyk.representation import WyckoffRepresentation, from_structure
+from wyk.tables import to_table, write_representations
 
 BLENDE = WyckoffRepresentation(216, ("Zn", "S"), ("a", "c"))
 UNKNOWN = WyckoffRepresentation(221, ("Ra",), ("a",))

@@ -6,9 +6,9 @@ import pytest
 from wyk import datasets, divergence, metrics
 from wyk.likelihood import likelihood
 from wyk.plots_likelihood import temperature
-from wyk.representation import from_table
 from wyk.sampling import sample
 from wyk.sweep import ORDERS, sweep
+from wyk.tables import from_table
 
 N = 60
 TEMPERATURES = (0.05, 1.0, 20.0)

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from wyk import datasets
-from wyk.representation import WyckoffRepresentation, from_table
+from wyk.representation import WyckoffRepresentation
 from wyk.spacegroups import space_group
+from wyk.tables import from_table
 from wyk.tokenization import (
     VOCABULARY,
     augment,

@@ -16,8 +16,9 @@ import yaml
 from wyk import params, setlikelihood, trials
 from wyk.model import WyckoffTransformer
 from wyk.paths import PARAMS, ROOT
-from wyk.representation import WyckoffRepresentation, to_table, write_representations
+from wyk.representation import WyckoffRepresentation
 from wyk.setlikelihood import log_orders, set_log_p
+from wyk.tables import to_table, write_representations
 from wyk.tokenization import VOCABULARY, encode
 
 # --- settings

@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 
 from wyk import cli, datasets, evaluation
 from wyk.baselines import wycryst
-from wyk.representation import WyckoffRepresentation, from_table
+from wyk.representation import WyckoffRepresentation
+from wyk.tables import from_table
 
 EPOCHS, N = 30, 300
 

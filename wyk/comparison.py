@@ -9,7 +9,7 @@ import pandas as pd
 from wyk import datasets, evaluation, plots, plots_crystals, summaries, table1
 from wyk.columns import TEST
 from wyk.paths import writing
-from wyk.representation import from_table
+from wyk.tables import from_table
 
 
 def compare(

@@ -21,27 +21,13 @@ import pandas as pd
 from pymatgen.core import Composition, Structure
 from tqdm import tqdm
 
+from wyk.cells import read_cell, represent_record, to_structure
 from wyk.origins import FILES, SPLITS, check
 from wyk.paths import DATA, writing
 from wyk.pool import Failed, in_order
-from wyk.readers import (
-    Record,
-    Rejected,
-    file_records,
-    holds_crystals,
-    read_cell,
-    represent_record,
-    to_structure,
-)
-from wyk.representation import (
-    COLUMNS,
-    WyckoffRepresentation,
-    from_table,
-    read_rows,
-    row_fault,
-    to_table,
-    write_representations,
-)
+from wyk.readers import Record, Rejected, file_records, holds_crystals
+from wyk.representation import WyckoffRepresentation
+from wyk.tables import COLUMNS, from_table, read_rows, row_fault, to_table, write_representations
 
 TIME_LIMIT = 60  # s a row may take
 NAMES = ("aflow", "biternary_7k", *dict.fromkeys(name.split("/")[0] for name in FILES))

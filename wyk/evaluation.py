@@ -9,11 +9,11 @@ from pathlib import Path
 import pandas as pd
 from pymatgen.core import Structure
 
-from wyk import datasets, divergence, energies, metrics, readers, sun
+from wyk import cells, datasets, divergence, energies, metrics, readers, sun
 from wyk.paths import writing
 from wyk.relaxation import POTENTIAL
-from wyk.representation import COLUMNS, from_table, read_representations
 from wyk.stability import IMPLAUSIBLE, OPTIMISM, REFERENCE, STABLE, Hull
+from wyk.tables import COLUMNS, from_table, read_representations
 
 FIRST = 1000  # crystals, about as many as the paper relaxed: distances and their floors depend on n
 NEEDS_TRAINING = ("novelty", "sun", "ssun", "sun_plausible", "ssun_plausible")
@@ -166,7 +166,7 @@ def _built(path: Path, judge: Hull) -> tuple[pd.DataFrame, list[Structure | None
 
 def _parsed(cif: str | None) -> Structure | None:
     try:
-        return readers.parse(readers.Record("", "", cif, "cif")) if isinstance(cif, str) else None
+        return cells.parse(readers.Record("", "", cif, "cif")) if isinstance(cif, str) else None
     except ValueError:
         return None
 

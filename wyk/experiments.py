@@ -155,7 +155,7 @@ def baseline(
     import pandas as pd
 
     from wyk import baselines, datasets, sampling
-    from wyk.representation import from_table, to_table
+    from wyk.tables import from_table, to_table
 
     crystals = from_table(pd.concat([datasets.known(source, jobs) for source in known]))
     if kind in baselines.TRAINED:

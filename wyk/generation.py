@@ -11,8 +11,8 @@ from jinja2 import Template
 
 from wyk import checkpoint, datasets, novelty, plots, plots_crystals, sampling, structures, viewer
 from wyk.paths import alone, writing
-from wyk.representation import write_representations
 from wyk.stability import Hull
+from wyk.tables import write_representations
 
 TEMPLATE = "crystals.html.jinja"
 

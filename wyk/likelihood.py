@@ -18,7 +18,8 @@ from tqdm import tqdm
 from wyk.conditions import most_sites
 from wyk.ensemble import Ensemble
 from wyk.model import Context, WyckoffTransformer
-from wyk.representation import ELEMENTS, WyckoffRepresentation, from_table
+from wyk.representation import ELEMENTS, WyckoffRepresentation
+from wyk.tables import from_table
 from wyk.tokenization import Encoded, encode, tables
 
 STEPS = 1_000_000  # (structure, order, known sites) looked at together: about 200 MB

@@ -19,8 +19,9 @@ from smact import Element, metals
 from smact.screening import smact_validity
 
 from wyk import novelty
-from wyk.representation import ELEMENTS, WyckoffRepresentation, from_table
+from wyk.representation import ELEMENTS, WyckoffRepresentation
 from wyk.statistics import chi2, distance, ks, rate
+from wyk.tables import from_table
 
 COMBINATIONS = 1_000_000  # of oxidation states; smact tries them one by one, 1 µs each
 

@@ -23,13 +23,9 @@ from wyk.conditions import (
 from wyk.ensemble import Ensemble
 from wyk.model import WyckoffTransformer
 from wyk.paths import writing
-from wyk.representation import (
-    COLUMNS,
-    WyckoffRepresentation,
-    to_table,
-    write_representations,
-)
+from wyk.representation import WyckoffRepresentation
 from wyk.spacegroups import space_group
+from wyk.tables import COLUMNS, to_table, write_representations
 from wyk.tokenization import tables
 
 BATCH = 16384  # samples grown side by side: the few that go on for long seldom run alone

@@ -14,8 +14,9 @@ from wyk import divergence, matching, paths
 from wyk.columns import TEST, WYCRYST
 from wyk.parameters import parameter_counts
 from wyk.recovery import found, tiers
-from wyk.representation import WyckoffRepresentation, from_table, read_representations
+from wyk.representation import WyckoffRepresentation
 from wyk.statistics import wilson
+from wyk.tables import from_table, read_representations
 
 SPLITS = ("train", "val", "test")
 PROPERTIES = {  # distributions that Table 1 compares (paper, Figures 5, 6, 8 and 9)

@@ -9,10 +9,11 @@ from wyk import divergence, metrics
 from wyk.ensemble import Ensemble
 from wyk.likelihood import likelihood
 from wyk.model import WyckoffTransformer
-from wyk.representation import WyckoffRepresentation, from_table
+from wyk.representation import WyckoffRepresentation
 from wyk.sampling import sample, sample_unconstrained
 from wyk.spacegroups import space_group
 from wyk.statistics import mean, rate
+from wyk.tables import from_table
 
 ORDERS = 5  # random orders of each structure, for its likelihood
 COLUMNS = ["set", "temperature", "quantity", "value", "low", "high", "n"]

@@ -15,7 +15,7 @@ from wyk.ensemble import Ensemble
 from wyk.fitting import fit, of_data
 from wyk.model import WyckoffTransformer
 from wyk.pool import as_done
-from wyk.representation import from_table, read_representations, write_representations
+from wyk.tables import from_table, read_representations, write_representations
 from wyk.tokenization import VOCABULARY, encode
 
 SPLITS, TEACHER = ("train", "val"), "teacher"

@@ -21,8 +21,8 @@ from wyk.fitting import fit, of_data
 from wyk.likelihood import likelihood
 from wyk.params import Experiment, Trial
 from wyk.pool import as_done
-from wyk.representation import from_table, read_representations
 from wyk.setlikelihood import log_orders, set_log_p
+from wyk.tables import from_table, read_representations
 from wyk.tokenization import VOCABULARY, encode
 
 IDENTITY, SECONDS, RESULT = "identity.json", "seconds.json", "result.json"

@@ -21,8 +21,9 @@ from pyxtal import pyxtal
 from tqdm import tqdm
 
 from wyk import datasets
+from wyk.cells import parse
 from wyk.pool import Failed, in_order
-from wyk.readers import Record, Rejected, parse
+from wyk.readers import Record, Rejected
 from wyk.representation import (
     ANGLE_TOLERANCE,
     SYMPREC,

@@ -19,7 +19,7 @@ from torch import Tensor
 from wyk import checkpoint, paths
 from wyk.likelihood import log_p
 from wyk.model import WyckoffTransformer
-from wyk.representation import from_table, read_representations
+from wyk.tables import from_table, read_representations
 from wyk.tokenization import Encoded, encode, prefixes
 
 ORDERS = 20

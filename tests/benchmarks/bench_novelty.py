@@ -17,7 +17,8 @@ from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Structure
 
 from wyk import datasets, novelty, paths
-from wyk.readers import Record, parse
+from wyk.cells import parse
+from wyk.readers import Record
 
 
 def ours(cifs: list[str], sources: list[str]) -> list[bool]:

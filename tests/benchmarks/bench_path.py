@@ -31,9 +31,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from wyk import checkpoint, fitting, likelihood, params, paths, plots, relaxation, sampling
+from wyk.cells import parse, represent_record
 from wyk.model import WyckoffTransformer
-from wyk.readers import parse, represent_record
-from wyk.representation import from_table, read_representations
+from wyk.tables import from_table, read_representations
 from wyk.tokenization import VOCABULARY, encode
 
 SIZES = {

@@ -31,7 +31,7 @@ import numpy as np
 from publish import write_json
 
 from wyk import paths
-from wyk.representation import from_table, read_representations
+from wyk.tables import from_table, read_representations
 
 HERE = Path(__file__).resolve().parent / "peer"
 sys.path.insert(0, str(HERE))

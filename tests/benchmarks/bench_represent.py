@@ -15,8 +15,9 @@ from publish import publish
 from pyxtal import pyxtal
 
 from wyk import paths
+from wyk.cells import parse, represent_record
 from wyk.datasets import records
-from wyk.readers import Record, parse, represent_record
+from wyk.readers import Record
 from wyk.representation import ANGLE_TOLERANCE, SYMPREC
 
 ROWS = 300

@@ -15,7 +15,7 @@ from publish import publish
 
 from wyk import checkpoint, paths, sampling
 from wyk.conditions import most_sites
-from wyk.representation import from_table, to_table
+from wyk.tables import from_table, to_table
 from wyk.tokenization import decode
 
 N, BATCH, REPEATS = 10_000, 2048, 3

@@ -23,7 +23,8 @@ from pymatgen.io.ase import AseAtomsAdaptor
 from tqdm import tqdm
 
 from wyk import evaluation, paths
-from wyk.readers import Record, parse
+from wyk.cells import parse
+from wyk.readers import Record
 
 N, JOBS = 10_000, 2
 

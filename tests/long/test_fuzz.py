@@ -12,7 +12,7 @@ from long import campaign
 from long.campaign import contents, run
 from long.hostile import CANARY, READERS, Attack
 from wyk import datasets
-from wyk.representation import COLUMNS
+from wyk.tables import COLUMNS
 
 pytestmark = pytest.mark.long
 

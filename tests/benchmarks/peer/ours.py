@@ -14,7 +14,7 @@ import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from wyk import __version__, checkpoint, likelihood, params, paths, sampling, training
-from wyk.representation import from_table, read_representations
+from wyk.tables import from_table, read_representations
 
 
 def main(job_path: str, result_path: str) -> None:
