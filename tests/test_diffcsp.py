@@ -35,8 +35,8 @@ def untrained(crystals, **changes) -> diffcsp.Network:
 
 
 def fit(model, crystals, folder, jobs=1):
-    functions = diffcsp.lesson, diffcsp.loss
-    diffusion_training.fit(model, crystals, folder, {"seed": 1}, jobs, *functions)
+    functions = {"lesson": diffcsp.lesson, "loss": diffcsp.loss}
+    diffusion_training.fit(model, crystals, folder, {"seed": 1}, jobs, **functions)
 
 
 @pytest.fixture(scope="module")

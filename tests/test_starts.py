@@ -36,7 +36,7 @@ def test_where_one_start_fails_the_other_draws(diffused):
     assert isinstance(found, Structure)
 
 
-def test_crystals_from_every_start_and_a_killed_run(diffused, tmp_path):
+def test_every_start_leads_to_the_same_simple_crystals(diffused, tmp_path):
     write_representations(tmp_path / "r.parquet", to_table([SALT, BLENDE, UNKNOWN]))
     energies = {}
     for start in starts.STARTS:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from wyk import checkpoint, springs
 from wyk.denoiser import CUTOFF, Denoiser, Graph
-from wyk.frames import FREE, Frame, empty
+from wyk.frames import BASIS, FREE, Frame, empty
 from wyk.invariants import Crystal
 from wyk.params import Diffusion
 from wyk.quotient import bonds
@@ -126,7 +126,7 @@ def graph(model: Denoiser, frame: Frame, crystal: Crystal, y: np.ndarray, sigma:
         times=real(times),
         carrier=real(frame.carriers[neighbour]),
         noise=real([np.log(sigma)]),
-        lattice=real([np.pad(y, (0, len(FREE) + 1 - len(y)))]),
+        lattice=real([np.pad(y, (0, len(BASIS) - len(y)))]),
         group=whole([frame.number]),
     )
 

@@ -1,6 +1,5 @@
 """Training of the diffusion of coordinates and cells."""
 
-import csv
 import hashlib
 import logging
 import math
@@ -12,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -42,16 +42,11 @@ def train(name: str, jobs: int = 1) -> None:
         BlockingIOError: if another run is training it.
         ValueError, OSError: if there is no such experiment, its data cannot be read, or the loss becomes NaN.
     """
-    experiment, folder = params.experiment(name), paths.run(name, "diffusion")
-    with paths.alone(folder):
-        crystals = framed((experiment.data.train, experiment.data.val), jobs)
-        begin()
-        model = untrained(experiment.diffusion, crystals)
-        unfinished = folder / "unfinished"
-        fit(model, crystals, unfinished, config(name, model, crystals), jobs)
-        for file in ("log.csv", checkpoint.WEIGHTS, checkpoint.CONFIG):
-            (unfinished / file).replace(folder / file)
-        shutil.rmtree(unfinished)
+    experiment = params.experiment(name)
+    crystals = framed((experiment.data.train, experiment.data.val), jobs)
+    begin()
+    model = untrained(experiment.diffusion, crystals)
+    fit(model, crystals, paths.run(name, "diffusion"), config(name, model, crystals), jobs)
 
 
 def begin() -> None:
@@ -139,6 +134,31 @@ def _batches(n: int, settings: Diffusion, seed: int, epoch: int) -> Iterator[lis
 
 
 def fit(
+    model: Denoiser, crystals: list[tuple], folder: Path, config: dict, jobs: int = 1, **what
+) -> None:
+    """Train a network, alone in its folder; a model that is there stays until this one is finished.
+
+    Args:
+        model: untrained.
+        crystals: as `frames.of_structure` gives them.
+        folder: where model and log go in the end; meanwhile they, and the state, are in its folder `unfinished`.
+        config: what to say in config.json beside the architecture.
+        jobs: as in `train`.
+        what: `lesson` and `loss`, what the network is to learn and how far it is from it, instead of the diffusion's.
+
+    Raises:
+        BlockingIOError: if another run is training there.
+        ValueError: if the loss is not finite.
+    """
+    unfinished = folder / "unfinished"
+    with paths.alone(folder):
+        _fit(model, crystals, unfinished, config, jobs, **what)
+        for file in ("log.csv", checkpoint.WEIGHTS, checkpoint.CONFIG):
+            (unfinished / file).replace(folder / file)
+        shutil.rmtree(unfinished)
+
+
+def _fit(
     model: Denoiser,
     crystals: list[tuple],
     folder: Path,
@@ -147,19 +167,7 @@ def fit(
     lesson: Callable[..., diffusion.Lesson] = diffusion.lesson,
     loss: Callable[..., Tensor] = diffusion.loss,
 ) -> None:
-    """Train a network; every random number follows from (seed, epoch, row), and the state is saved between epochs.
-
-    Args:
-        model: untrained.
-        crystals: as `frames.of_structure` gives them.
-        folder: where model, log and state go.
-        config: what to say in config.json beside the architecture.
-        jobs: as in `train`.
-        lesson, loss: what the network is to learn, and how far it is from it.
-
-    Raises:
-        ValueError: if the loss is not finite.
-    """
+    """Every random number follows from (seed, epoch, row), and the state is saved between epochs."""
     settings, seed = model.settings, config["seed"]
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(AVERAGE), use_buffers=False)
     both = nn.ModuleDict({"now": model, "average": average})
@@ -207,13 +215,7 @@ def fit(
             )
         state["epoch"] = epoch + 1
         state["log"].append({"epoch": epoch + 1, "loss": sum(losses) / len(losses)})
-        with (
-            paths.writing(folder / "log.csv") as temporary,
-            temporary.open("w", newline="") as file,
-        ):
-            writer = csv.DictWriter(file, state["log"][0])
-            writer.writeheader()
-            writer.writerows(state["log"])
+        with paths.writing(folder / "log.csv") as temporary:
+            pd.DataFrame(state["log"]).to_csv(temporary, index=False)
         checkpoint.save(folder, [average.module], config | {"epoch": epoch + 1})
         checkpoint.save_state(folder, identity, both, optimizer, scheduler, state)
-    (folder / checkpoint.STATE).unlink(missing_ok=True)

@@ -108,7 +108,7 @@ class Frame:
 
 
 @cache
-def _group(number: int) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray], int]:
+def _group(number: int) -> tuple[np.ndarray, dict[str, np.ndarray], int]:
     """Operations (g, 4, 4) of a group; the first point (4, 4) of each position, by letter; its Hall number."""
     group = Group(number)
     operations = np.array([op.affine_matrix for op in group.Wyckoff_positions[0].ops])

@@ -1,6 +1,5 @@
 """How near to real crystals relaxations start, and where they end, from pyXtal and from the diffusion (paper, §3.4)."""
 
-import sys
 from itertools import product
 from pathlib import Path
 
@@ -8,11 +7,10 @@ import numpy as np
 import pandas as pd
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Structure
-from tqdm import tqdm
 
-from wyk import datasets, drawing, pool, relaxation, starts
-from wyk.recovery import TIME_LIMIT, found, tiers
-from wyk.representation import from_structure
+from wyk import drawing, relaxation, starts
+from wyk.recovery import each, found, tiers
+from wyk.representation import WyckoffRepresentation, from_structure
 from wyk.statistics import wilson
 
 STARTS = ("pyxtal", "diffusion")
@@ -44,74 +42,74 @@ def match(
     Returns:
         A row for each crystal and start: `material_id`, `start`, `space_group`, `free_numbers`, `real` (energy of the
         relaxed real crystal, eV/atom), `reason` (why a number is missing, null where none is), and of each draw, NaN
-        where it failed or does not match: `loose` and `default`, the root mean square distance of its atoms from the
+        where it failed, or does not match: `loose` and `default`, the root mean square distance of its atoms from the
         real ones by MATCHERS (in units of the cube root of the volume per atom), `loosened`, that of `loose` once
         clashes are gone, where relaxation starts, `energies` (eV/atom), `calls` of the potential, `kept` (the group).
 
     Raises:
         ValueError, OSError: if the source or the model cannot be read, or there is no crystal.
     """
-    crystals, _ = datasets.structures(source)
-    if not crystals:
-        raise ValueError(f"{source}: no crystal to match")
-    rng = np.random.default_rng(seed)
-    chosen = np.sort(rng.permutation(len(crystals))[:n]).tolist()
-    tasks = {
-        (i, start): (crystals[i][1], draws, [seed, i], start, str(model))
-        for i in chosen
-        for start in STARTS
-    }
-    results = tqdm(
-        pool.as_done(_again, tasks, jobs, TIME_LIMIT),
-        total=len(tasks), unit="start", disable=None, file=sys.stderr,
-    )  # fmt: skip
     nothing = {name: [np.nan] * draws for name in LISTS}
-    rows = {key: row or nothing | {"reason": reason} for key, row, reason in results}
-    table = pd.DataFrame(
-        [{"material_id": crystals[i][0], "start": start} | rows[i, start] for i, start in tasks]
-    )
-    return table.astype({"reason": "str"})
+    rows = [
+        {"material_id": material_id, "start": start}
+        | (found[start] if found else nothing | {"reason": reason})
+        for material_id, found, reason in each(_again, source, n, seed, jobs, draws, str(model))
+        for start in STARTS
+    ]
+    return pd.DataFrame(rows).astype({"reason": "str"})
 
 
-def _again(real: Structure, draws: int, seed: list[int], start: str, model: str) -> dict:
-    """One row of `match`."""
-    representation = from_structure(real)
-    drawn = starts.draw(representation, [[*seed, k] for k in range(draws)], start, model)
-    lowest = relaxation.relax(real)
-    row = {name: [] for name in LISTS}
-    reasons = [lowest.reason]
-    for structure in drawn:
-        if isinstance(structure, Exception):
-            reasons.append(str(structure) or type(structure).__name__)
-            for values in row.values():
-                values.append(np.nan)
-            continue
-        relaxed = relaxation.relax(structure)
-        reasons.append(relaxed.reason)
-        for name, matcher in MATCHERS.items():
-            row[name].append(_distance(matcher, structure, real))
-        row["loosened"].append(_distance(MATCHERS["loose"], relaxation.loosened(structure), real))
-        row["energies"].append(relaxed.energy_per_atom)
-        row["calls"].append(relaxed.calls if not relaxed.reason else np.nan)
-        row["kept"].append(np.nan if relaxed.reason else float(_kept(relaxed, representation)))
-    return row | {
+def _again(real: Structure, seed: list[int], draws: int, model: str) -> dict[str, dict]:
+    """The rows of `match` for a crystal, by their start."""
+    representation, lowest = from_structure(real), relaxation.relax(real)
+    common = {
         "space_group": representation.space_group,
         "free_numbers": drawing.free_numbers(representation),
         "real": lowest.energy_per_atom,
-        "reason": "; ".join(dict.fromkeys(filter(None, reasons))) or None,
+    }
+    rows = {}
+    for start in STARTS:
+        drawn = starts.draw(representation, [[*seed, k] for k in range(draws)], start, model)
+        usable = {k: draw for k, draw in enumerate(drawn) if isinstance(draw, Structure)}
+        relaxed = dict(zip(usable, relaxation.relax_all(list(usable.values())), strict=True))
+        compared = {
+            k: _compared(usable[k], relaxed[k], real, representation)
+            for k in usable
+            if not relaxed[k].reason
+        }
+        nothing = dict.fromkeys(LISTS, np.nan)
+        reasons = [str(d) or type(d).__name__ for d in drawn if isinstance(d, Exception)]
+        reasons += [lowest.reason, *(result.reason for result in relaxed.values())]
+        rows[start] = common | {
+            **{name: [compared.get(k, nothing)[name] for k in range(draws)] for name in LISTS},
+            "reason": "; ".join(dict.fromkeys(filter(None, reasons))) or None,
+        }
+    return rows
+
+
+def _compared(
+    drawn: Structure,
+    relaxed: relaxation.Relaxed,
+    real: Structure,
+    representation: WyckoffRepresentation,
+) -> dict[str, float]:
+    """The LISTS' values of one draw that was relaxed."""
+    try:
+        kept = from_structure(relaxed.structure).space_group == representation.space_group
+    except ValueError:  # no group at all
+        kept = False
+    return {
+        **{name: _distance(matcher, drawn, real) for name, matcher in MATCHERS.items()},
+        "loosened": _distance(MATCHERS["loose"], relaxation.loosened(drawn), real),
+        "energies": relaxed.energy_per_atom,
+        "calls": relaxed.calls,
+        "kept": float(kept),
     }
 
 
 def _distance(matcher: StructureMatcher, drawn: Structure, real: Structure) -> float:
     found = matcher.get_rms_dist(drawn, real)
     return np.nan if found is None else found[0]
-
-
-def _kept(relaxed: relaxation.Relaxed, representation) -> bool:
-    try:
-        return from_structure(relaxed.structure).space_group == representation.space_group
-    except ValueError:  # no group at all, as of overlapping atoms
-        return False
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:

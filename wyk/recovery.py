@@ -1,8 +1,10 @@
 """Whether draws find real crystals again: their representations, crystallised anew (paper, §3.4)."""
 
 import sys
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -35,23 +37,44 @@ def recover(source: str | Path, n: int, draws: int, seed: int = 0, jobs: int = 1
     Raises:
         ValueError, OSError: if the source cannot be read, or holds no crystal.
     """
+    nothing = {"energies": [None] * draws, "calls": [0] * draws}
+    rows = [
+        {"material_id": material_id} | (row or nothing | {"reason": reason})
+        for material_id, row, reason in each(_again, source, n, seed, jobs, draws)
+    ]
+    return pd.DataFrame(rows).astype({"reason": "str"})
+
+
+def each(
+    function: Callable, source: str | Path, n: int, seed: int, jobs: int, *arguments
+) -> list[tuple[str, Any, str | None]]:
+    """A function of some real crystals, chosen at random, in several processes.
+
+    Args:
+        function: of a crystal, its seed (a list) and the arguments; importable by name.
+        source, n, seed, jobs: as in `recover`.
+
+    Returns:
+        For each crystal its material_id and the result, or None and the reason why there is none.
+
+    Raises:
+        ValueError, OSError: as `recover`.
+    """
     crystals, _ = datasets.structures(source)
     if not crystals:
         raise ValueError(f"{source}: no crystal to recover")
     rng = np.random.default_rng(seed)
     chosen = np.sort(rng.permutation(len(crystals))[:n]).tolist()
-    tasks = {i: (crystals[i][1], draws, [seed, i]) for i in chosen}
+    tasks = {i: (crystals[i][1], [seed, i], *arguments) for i in chosen}
     results = tqdm(
-        pool.as_done(_again, tasks, jobs, TIME_LIMIT),
+        pool.as_done(function, tasks, jobs, TIME_LIMIT),
         total=len(tasks), unit="crystal", disable=None, file=sys.stderr,
     )  # fmt: skip
-    nothing = {"energies": [None] * draws, "calls": [0] * draws}
-    rows = {i: row or nothing | {"reason": reason} for i, row, reason in results}
-    table = pd.DataFrame([{"material_id": crystals[i][0]} | rows[i] for i in chosen])
-    return table.astype({"reason": "str"})
+    done = {i: (result, reason) for i, result, reason in results}
+    return [(crystals[i][0], *done[i]) for i in chosen]
 
 
-def _again(structure: Structure, draws: int, seed: list[int]) -> dict:
+def _again(structure: Structure, seed: list[int], draws: int) -> dict:
     """One row of `recover`."""
     representation = from_structure(structure)
     real = relaxation.relax(structure)

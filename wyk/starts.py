@@ -28,15 +28,14 @@ def draw(
     Returns:
         A crystal for each seed, or why there is none.
     """
-    denoised = {"pyxtal": [], "diffusion": seeds, "mixed": seeds[::2]}[start]
-    drawn = {"pyxtal": seeds, "diffusion": [], "mixed": seeds[1::2]}[start]
-    found = [_drawn(representation, seed) for seed in drawn]
-    if not denoised:
-        return found
-    made = _denoised(representation, denoised, model)
-    if start == "mixed":
-        return [(made, found)[k % 2][k // 2] for k in range(len(seeds))]
-    return made
+    if start == "pyxtal":
+        return [_drawn(representation, seed) for seed in seeds]
+    if start == "diffusion":
+        return _denoised(representation, seeds, model)
+    crystals: list[Structure | Exception] = [*seeds]
+    crystals[::2] = _denoised(representation, seeds[::2], model)
+    crystals[1::2] = [_drawn(representation, seed) for seed in seeds[1::2]]
+    return crystals
 
 
 def _drawn(representation: WyckoffRepresentation, seed) -> Structure | Exception:

@@ -59,7 +59,7 @@ def run(name: str, jobs: int = 1) -> pd.DataFrame:
     diffusion_training.begin()
     model = untrained(experiment.diffcsp, crystals)
     config = diffusion_training.config(name, model, crystals)
-    diffusion_training.fit(model, crystals, folder, config, jobs, lesson, loss)
+    diffusion_training.fit(model, crystals, folder, config, jobs, lesson=lesson, loss=loss)
     sizes = [len(frame.crystal) for frame, *_ in crystals]
     made = generate(folder, sizes, experiment.baselines.crystals, config["seed"], jobs)
     made.attrs = {  # goes into the Parquet, and from there into metrics
