@@ -34,7 +34,7 @@ def starts(table: pd.DataFrame) -> Figure:
         ("diffusion", "loosened"): ("without clashes", DARK, DARK, "s"),
     }
     with plt.rc_context(STYLE):
-        figure, (matched, found) = plt.subplots(1, 2, figsize=(2 * WIDTH, 2.8), sharey=True)
+        figure, (matched, found) = plt.subplots(2, 1, figsize=(WIDTH, 5.2), sharex=True)
         for index, ((start, share), (label, face, edge, marker)) in enumerate(looks.items()):
             rows = once[once["start"] == start]
             where = np.arange(len(rows)) + (index - 1.5) * 0.16
@@ -50,17 +50,17 @@ def starts(table: pd.DataFrame) -> Figure:
             color="gray",
             linewidth=0.8,
             linestyle=":",
-            label="DiffCSP++ on MP-20 (published)",
+            label="DiffCSP++, MP-20, published",
         )
-        matched.set_ylabel("crystals of the test set, one draw")
+        found.set_xlabel("free numbers")
         matched.set_title("match the real crystal before relaxing")
         found.set_title(f"relax to within {FOUND} eV/atom of it")
         for axes in (matched, found):
             axes.set_xticks(range(len(groups)), ticks, fontsize=6.5)
-            axes.set(xlabel="free numbers", ylim=(0, 1.02))
+            axes.set(ylim=(0, 1.02), ylabel="crystals, one draw")
             axes.yaxis.set_major_formatter(PercentFormatter(1))
         handles, labels = matched.get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=3)
+        figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=6.5)
     return closed(figure)
 
 
