@@ -156,8 +156,9 @@ TINY = {
     },
     "structures": {"n": 2},
     "diffusion": {"epochs": 2},
+    "diffcsp": {"epochs": 2},
     "starts": {"n": 2, "draws": 1, "crystals": 2},
-    "baselines": {"n": 20, "crystals": 2, "wycryst_epochs": 48, "wycryst_crystals": 2},
+    "baselines": {"n": 20, "crystals": 2, "wycryst_epochs": 48},
 }
 
 

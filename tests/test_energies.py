@@ -1,7 +1,6 @@
 """Tables of reference energies: computed, extended, and of the Materials Project."""
 
 import json
-import logging
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlparse
@@ -193,6 +192,5 @@ def test_a_project_that_cannot_be_reached(project, monkeypatch):
     from mp_api.client.core.settings import MAPI_CLIENT_SETTINGS
 
     monkeypatch.setattr(MAPI_CLIENT_SETTINGS, "ENDPOINT", "http://127.0.0.1:1/")
-    logging.disable()
     with pytest.raises(ConnectionError, match="the Materials Project did not answer"):
         materials_project.download("Na-Cl")

@@ -31,6 +31,8 @@ STAGES = (
     "wycryst",
     "wycryst_crystals",
     "compare",
+    "diffcsp",
+    "compare_diffcsp",
     "diffusion",
     "match",
     "start_crystals",
@@ -173,6 +175,7 @@ def test_third_party_rows_are_not_pushed_and_long_stages_persist(stages):
             "structures",
             "baseline_crystals",
             "wycryst_crystals",
+            "diffcsp",
             "diffusion",
             "start_crystals",
         ]

@@ -2,6 +2,7 @@
 
 TEST = "test set"
 WYCRYST = "WyCryst, retrained"
+DIFFCSP = "DiffCSP, retrained"
 # Table 1 as published, in the units of `table1.ROWS`: the first two of MP-20 binary & ternary, the last of MP-20.
 PAPER = {
     "WyckoffTransformer": {

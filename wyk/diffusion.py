@@ -26,7 +26,7 @@ from wyk.representation import WyckoffRepresentation
 
 SIGMA = (0.05, 2.0)  # Å, least and most noise of the coordinates; the most fills the cell
 EASE = 0.7  # Å, noise of the coordinates at which half of the variance of the lattice is noise
-STEPS = 20
+STEPS = 50  # of denoising
 FURTHEST = 4.0  # standard deviations that a cell may be from the usual one
 ASTRAY = 1e-3  # Å, of a way that is still free
 CELLS = np.array(list(product([-1, 0, 1], repeat=3)))

@@ -153,7 +153,6 @@ class Baselines(Section):
     n: Positive
     crystals: Positive
     wycryst_epochs: Positive
-    wycryst_crystals: Positive
 
 
 class Recovery(Section):

@@ -139,10 +139,10 @@ def stability(table: pd.DataFrame) -> Figure:
     """How far above the hull novel crystals are (paper, Figures 7 and 10), cumulated.
 
     Args:
-        table: of `stability_table`, for up to six groups.
+        table: of `stability_table`, for up to seven groups.
     """
     looks = [("black", "-"), (DARK, "--"), (DARK, ":")]
-    looks += [(MIDDLE, "-"), (MIDDLE, "-."), ("gray", "-")]
+    looks += [(MIDDLE, "-"), (MIDDLE, "-."), ("gray", "-"), ("gray", "--")]
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(WIDTH, 2.9))
         groups = table.groupby("crystals", sort=False)

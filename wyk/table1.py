@@ -8,7 +8,7 @@ import json
 
 import pandas as pd
 
-from wyk.columns import PAPER, TEST, WYCRYST
+from wyk.columns import DIFFCSP, PAPER, TEST, WYCRYST
 from wyk.paths import figures, writing
 
 PERCENT = 100
@@ -45,6 +45,8 @@ OTHERS = (
     ("substitution, relaxed", "metrics_substitution", "relaxed"),
     (WYCRYST, "metrics_wycryst", "raw"),
     (f"{WYCRYST}, relaxed", "metrics_wycryst", "relaxed"),
+    (DIFFCSP, "metrics_diffcsp", "raw"),
+    (f"{DIFFCSP}, relaxed", "metrics_diffcsp", "relaxed"),
 )
 FLOORS = (("real, as many", "raw"), ("real, as many as first relaxed", "relaxed_first"))
 # To compare runs by, in `headline.json`: block of metrics.json, entries.
@@ -161,12 +163,16 @@ def note(metrics: dict[str, dict]) -> str:
     """
     ours = metrics["metrics"]["provenance"]
     known = ", ".join(ours["training_source"])
-    theirs = metrics["metrics_wycryst"]["provenance"]["generator"]
+    wycryst, diffcsp = (
+        metrics[f"metrics_{name}"]["provenance"]["generator"] for name in ("wycryst", "diffcsp")
+    )
     return (
         f"Novel against {known}; distances to the test split of the same data. Potential {ours['potential']}, "
-        f"hull `{ours['hull']}`; stable: {ours['stable']}. Seed {ours['seed']}. {WYCRYST}: {theirs['parameters']:,} "
-        f"parameters, {theirs['epochs']} epochs on these data ({theirs['trained_on']:,} crystals of two or three "
-        f"elements, {theirs['skipped']:,} others skipped); relaxed are its formally valid samples."
+        f"hull `{ours['hull']}`; stable: {ours['stable']}. Seed {ours['seed']}. {WYCRYST}: {wycryst['parameters']:,} "
+        f"parameters, {wycryst['epochs']} epochs on these data ({wycryst['trained_on']:,} crystals of two or three "
+        f"elements, {wycryst['skipped']:,} others skipped); relaxed are its formally valid samples. {DIFFCSP}, without "
+        f"symmetry: {diffcsp['parameters']:,} parameters, {diffcsp['epochs']} epochs on {diffcsp['trained_on']:,} "
+        f"crystals of these data; as generated, and each relaxed once with the symmetry it has."
     )
 
 

@@ -27,13 +27,13 @@ from tqdm import tqdm
 
 from wyk import checkpoint, diffusion, diffusion_training, params, paths, pool, springs
 from wyk.denoiser import Denoiser, Graph
+from wyk.diffusion import STEPS
 from wyk.frames import BASIS, Frame, coefficients
 from wyk.invariants import with_operations
 from wyk.params import Diffusion
 from wyk.representation import ELEMENTS
 
 UNKNOWN = 0  # in place of an atomic number
-STEPS = 50  # of denoising
 BATCH = 25  # crystals denoised side by side
 TIME_LIMIT = 60.0  # s for each of them
 
