@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,9 @@ from wyk.representation import WyckoffRepresentation
 
 SIGMA = (0.05, 2.0)  # Å, least and most noise of the coordinates; the most fills the cell
 EASE = 0.7  # Å, noise of the coordinates at which half of the variance of the lattice is noise
-STEPS = 50  # of denoising
+STEPS = 30  # of denoising
+HEAT = 0.3  # of the noise that comes back in each step: nearer to the likeliest crystals than 1
+CANDIDATES = 4  # of which that is drawn whose cell the network would change the least
 FURTHEST = 4.0  # standard deviations that a cell may be from the usual one
 ASTRAY = 1e-3  # Å, of a way that is still free
 CELLS = np.array(list(product([-1, 0, 1], repeat=3)))
@@ -209,7 +212,8 @@ def draw(
 ) -> list[Structure]:
     """Crystals with a representation, denoised side by side from atoms anywhere on their positions.
 
-    Even a representation without a free coordinate has a cell, which is drawn.
+    Each is the best of CANDIDATES by what the network says of their cells in the last step. Even a representation
+    without a free coordinate has a cell, which is drawn.
 
     Args:
         model: trained.
@@ -230,14 +234,16 @@ def draw(
         raise ValueError(f"the diffusion has not learned {', '.join(sorted(unknown))}")
     if not model.std[frame.family].any():
         raise ValueError(f"the diffusion has learned no {FAMILIES[frame.family]} crystal")
-    rngs = [np.random.default_rng(seed) for seed in seeds]
+    rngs = [rng for seed in seeds for rng in np.random.default_rng(seed).spawn(CANDIDATES)]
     inverse = np.linalg.inv(frame.crystal.lattice)
     fractional = [
         (frame.crystal.positions + frame.spread(np.einsum("ra,rab->rb", parameters, anchors)))
         @ inverse
         for parameters in (rng.random((len(anchors), 3)) for rng in rngs)
     ]
-    return denoise(model, [frame] * len(rngs), fractional, rngs, steps)
+    made = denoise(model, [frame] * len(rngs), fractional, rngs, steps, HEAT)
+    several = (made[i : i + CANDIDATES] for i in range(0, len(made), CANDIDATES))
+    return [min(candidates, key=itemgetter(1))[0] for candidates in several]
 
 
 def denoise(
@@ -245,9 +251,10 @@ def denoise(
     frames: Sequence[Frame],
     fractional: Sequence[np.ndarray],
     rngs: Sequence[np.random.Generator],
-    steps: int = STEPS,
+    steps: int,
+    heat: float = 1.0,
     reveal: Callable[..., list[Frame]] | None = None,
-) -> list[Structure]:
+) -> list[tuple[Structure, float]]:
     """Crystals out of noise, by ancestral sampling over noises that fall geometrically.
 
     Args:
@@ -256,11 +263,12 @@ def denoise(
         fractional: (n, 3) where its atoms are at first, in fractions of the primitive cell.
         rngs: its random numbers.
         steps: of denoising.
+        heat: of the noise that comes back in each step; 1 samples from the distribution that was learned.
         reveal: gives the frames after a step, from those before, the noises before and after, rngs, and what the
             network says beside moves and strains; by default they stay.
 
     Returns:
-        Primitive cell of each.
+        Primitive cell of each, and how far the network would strain it in the last step (standardised).
 
     Raises:
         ValueError: if the network gives NaN.
@@ -269,6 +277,7 @@ def denoise(
     back = [np.linalg.inv(f.lattice(mean)) for f, (mean, _) in zip(frames, standard, strict=True)]
     x = list(fractional)
     y = [rng.standard_normal(len(mean)) for (mean, _), rng in zip(standard, rngs, strict=True)]
+    left = [0.0] * len(frames)
     sigmas = np.geomspace(*reversed(SIGMA), steps)
 
     def place(i: int) -> Crystal:
@@ -286,22 +295,24 @@ def denoise(
             fresh = lower * (1 - (lower / sigma) ** 2) ** 0.5
             kept = lower**2 / sigma
             move = (sigma - kept) * moves[i].double().numpy()
-            move += fresh * rngs[i].standard_normal(move.shape)
+            move += heat * fresh * rngs[i].standard_normal(move.shape)
             x[i] = x[i] + frame.spread(move) @ back[i]
-            y[i] = _less(y[i], strains[i, : len(y[i])].double().numpy(), sigma, lower, rngs[i])
+            strain = strains[i, : len(y[i])].double().numpy()
+            y[i] = _less(y[i], strain, sigma, lower, heat * rngs[i].standard_normal(len(strain)))
+            left[i] = float(np.linalg.norm(strain))
         if reveal:
             frames = reveal(frames, sigma, lower, rngs, *more)
-    return [_structure(place(i)) for i in range(len(frames))]
+    return [(_structure(place(i)), left[i]) for i in range(len(frames))]
 
 
-def _less(y, strain, sigma: float, lower: float, rng: np.random.Generator) -> np.ndarray:
-    """Coefficients of the lattice at a lower noise (DDPM, eq. 7)."""
+def _less(y, strain, sigma: float, lower: float, noise: np.ndarray) -> np.ndarray:
+    """Coefficients of the lattice at a lower noise (DDPM, eq. 7); to which standard noise comes back."""
     alpha, beta = signal(sigma), signal(lower)
     clean = np.clip(alpha * y + (1 - alpha**2) ** 0.5 * strain, -FURTHEST, FURTHEST)
-    noise = (y - alpha * clean) / (1 - alpha**2) ** 0.5
+    error = (y - alpha * clean) / (1 - alpha**2) ** 0.5
     left = (1 - beta**2) ** 0.5
     fresh = left / (1 - alpha**2) ** 0.5 * (1 - (alpha / beta) ** 2) ** 0.5
-    return beta * clean + (left**2 - fresh**2) ** 0.5 * noise + fresh * rng.standard_normal(len(y))
+    return beta * clean + (left**2 - fresh**2) ** 0.5 * error + fresh * noise
 
 
 def _structure(crystal: Crystal) -> Structure:

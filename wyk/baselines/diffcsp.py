@@ -7,7 +7,8 @@ lattice are free, so that what differs in Table 1 is the symmetry. What differs 
 
 - Elements are not one-hot vectors in Gaussian noise: each becomes unknown at some noise, and known again on the way
   back (absorbing diffusion; Austin et al., NeurIPS 2021). An unknown one is atomic number 0, and of medium size.
-- Network, noise in Å and number of steps are those of `wyk.denoiser` and `wyk.diffusion`.
+- Network and noise in Å are those of `wyk.denoiser` and `wyk.diffusion`. Its messages reach 5 Å, and not, as in the
+  published one, every atom of the cell: so which elements are present stands beside them.
 """
 
 import sys
@@ -27,13 +28,13 @@ from tqdm import tqdm
 
 from wyk import checkpoint, diffusion, diffusion_training, params, paths, pool, springs
 from wyk.denoiser import Denoiser, Graph
-from wyk.diffusion import STEPS
 from wyk.frames import BASIS, Frame, coefficients
 from wyk.invariants import with_operations
 from wyk.params import Diffusion
 from wyk.representation import ELEMENTS
 
 UNKNOWN = 0  # in place of an atomic number
+STEPS = 50  # of denoising
 BATCH = 25  # crystals denoised side by side
 TIME_LIMIT = 60.0  # s for each of them
 
@@ -119,11 +120,17 @@ class Network(Denoiser):
         self.kind = nn.Sequential(
             nn.LayerNorm(d), nn.Linear(d, d), nn.SiLU(), nn.Linear(d, len(elements))
         )
+        self.context = nn.Linear(len(elements) + 1, d, bias=False)
+        self.presence = nn.Linear(len(elements) + 1, len(elements), bias=False)
         nn.init.normal_(self.element.weight, std=0.05)
 
     def said(self, graph: Graph, radial: Tensor, direction: Tensor, s: Tensor, v: Tensor):
         """Moves and strains, and (n, elements) logits."""
-        return (*super().said(graph, radial, direction, s, v), self.kind(s))
+        present = torch.zeros(len(graph.noise), len(self.index))
+        present[graph.crystal, graph.element] = 1
+        here = self.context(present)[graph.crystal]
+        logits = self.kind(s + here) + self.presence(present)[graph.crystal]
+        return (*super().said(graph, radial, direction, s, v), logits)
 
 
 def untrained(settings: Diffusion, crystals: list[tuple]) -> Network:
@@ -230,7 +237,8 @@ def draw(
     rngs = [np.random.default_rng(seed) for seed, _ in zip(seeds, sizes, strict=False)]
     fractional = [rng.random((n, 3)) for n, rng in zip(sizes, rngs, strict=True)]
     frames = [_in_group_1(np.full(len(x), UNKNOWN), x) for x in fractional]
-    return diffusion.denoise(model, frames, fractional, rngs, steps, partial(_reveal, model))
+    made = diffusion.denoise(model, frames, fractional, rngs, steps, reveal=partial(_reveal, model))
+    return [crystal for crystal, _ in made]
 
 
 def _reveal(model: Network, frames, sigma: float, lower: float, rngs, logits: Tensor):
