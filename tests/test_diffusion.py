@@ -182,6 +182,49 @@ def test_the_same_seed_gives_the_same_crystal_beside_any_others(diffused):
     assert one.lattice.matrix != pytest.approx(other.lattice.matrix, abs=1e-4)
 
 
+def test_a_draw_is_the_candidate_that_the_network_would_strain_the_least(diffused, monkeypatch):
+    model, denoise, seen = diffusion.load(diffused), diffusion.denoise, []
+
+    def remembered(*arguments):
+        seen.append(denoise(*arguments))
+        return seen[-1]
+
+    monkeypatch.setattr(diffusion, "denoise", remembered)
+    drawn = diffusion.draw(model, CORUNDUM, [[3], [4]])
+    strains = np.reshape([strain for _, strain in seen[0]], (2, diffusion.CANDIDATES))
+    assert (np.ptp(strains, axis=1) > 0).all()
+    for i, row in enumerate(strains):
+        best = seen[0][i * diffusion.CANDIDATES + row.argmin()][0]
+        assert drawn[i] == best != seen[0][i * diffusion.CANDIDATES + row.argmax()][0]
+
+
+def test_without_heat_only_the_start_is_random(diffused):
+    model = diffusion.load(diffused)
+    frame, _ = empty(CORUNDUM)
+    start = frame.crystal.positions @ np.linalg.inv(frame.crystal.lattice)
+
+    def ends(heat: float) -> list[np.ndarray]:
+        rngs = [BeginsAs(0, later) for later in (1, 2)]
+        made = diffusion.denoise(model, [frame] * 2, [start] * 2, rngs, 5, heat)
+        return [crystal.lattice.matrix for crystal, _ in made]
+
+    one, other = ends(0.0)
+    assert one == pytest.approx(other, abs=1e-4)
+    one, other = ends(1.0)
+    assert one != pytest.approx(other, abs=1e-4)
+
+
+class BeginsAs:
+    """Random numbers of one seed the first time, and of another one later."""
+
+    def __init__(self, first: int, later: int):
+        self.first, self.later = np.random.default_rng(first), np.random.default_rng(later)
+
+    def standard_normal(self, shape) -> np.ndarray:
+        rng, self.first = self.first, self.later
+        return rng.standard_normal(shape)
+
+
 def test_what_was_not_learned_is_named(diffused):
     model = diffusion.load(diffused)
     missing = next(e for e in ("Kr", "Og") if e not in model.elements)
