@@ -37,6 +37,7 @@ def main() -> None:
     result = {
         "n": len(known),
         "steps": diffusion.STEPS,
+        "candidates": diffusion.CANDIDATES,
         "seconds": round(mean[0], 4),
         "seconds_pyxtal": round(mean[1], 4),
         "seconds_median": round(median[0], 4),
