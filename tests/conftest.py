@@ -1,6 +1,7 @@
 """What several test modules share."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -162,6 +163,10 @@ TINY = {
 }
 
 
+# Results stay behind, measured times do not.
+OTHERS = re.compile(r"\.dvc/store/|figures/(?!benchmarks/)")
+
+
 class Copy:
     """A copy of the repository in which the commands of a user run, away from the real results."""
 
@@ -170,7 +175,7 @@ class Copy:
         listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
         names = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True, text=True).stdout
         for name in filter(None, names.split("\0")):
-            if (ROOT / name).is_file() and not name.startswith((".dvc/store/", "figures/")):
+            if (ROOT / name).is_file() and not OTHERS.match(name):
                 (root / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(ROOT / name, root / name)
         self.run("git", "init", "--quiet")

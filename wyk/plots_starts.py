@@ -74,6 +74,18 @@ def _dots(axes, where, rows: pd.DataFrame, share: str, label: str, face, edge, m
     )  # fmt: skip
 
 
+def draw_times(timed: dict) -> str:
+    """How long a draw takes from either start, as a sentence.
+
+    Args:
+        timed: content of `figures/benchmarks/starts.json`.
+    """
+    return (
+        f"A draw takes {timed['seconds']:.2f} s of one core from the diffusion, {timed['seconds_pyxtal']:.2f} s from "
+        f"pyXtal (means of {timed['n']} representations, `tests/benchmarks/bench_starts.py`)."
+    )
+
+
 def match_table(table: pd.DataFrame) -> pd.DataFrame:
     """Shares and means over all crystals as a table to read; ranges are 95% intervals.
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from wyk.paths import FIGURES, ROOT, writing
-from wyk.plots_starts import match_table
+from wyk.plots_starts import draw_times, match_table
 
 README = ROOT / "README.md"
 EXPERIMENT = "biternary_7k"
@@ -88,30 +88,32 @@ def ratios(relax: dict, peer: dict, recovery: pd.DataFrame) -> str:
     return "\n".join([head, "|---|---|---|---|", *lines])
 
 
-def starts(matched: pd.DataFrame, stable: pd.DataFrame) -> str:
+def starts(matched: pd.DataFrame, timed: dict, stable: pd.DataFrame) -> str:
     """Draws of pyXtal beside those of the diffusion, and the crystals they led to, as Markdown.
 
     Args:
         matched: of `matching.summary`.
+        timed: written by the benchmark of the starts.
         stable: of `plots_starts.sun_columns`, with the names of its rows as the first column.
     """
     tables = (match_table(matched), stable.set_index("quantity").rename_axis(None))
-    return "\n\n".join(t.to_markdown(disable_numparse=True, stralign=None) for t in tables)
+    drawn, made = (t.to_markdown(disable_numparse=True, stralign=None) for t in tables)
+    return f"{drawn}\n\n{draw_times(timed)}\n\n{made}"
 
 
 def sections(figures: Path = FIGURES) -> dict[str, str]:
     """What stands between the marks of each name."""
     folder = figures / EXPERIMENT
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    relax, peer = (
+    relax, peer, timed = (
         json.loads((figures / "benchmarks" / f"{name}.json").read_text(encoding="utf-8"))
-        for name in ("relax", "peer")
+        for name in ("relax", "peer", "starts")
     )
     return {
         "table 1": (folder / "table1.md").read_text(encoding="utf-8").strip(),
         "likelihoods": likelihoods(metrics["likelihood"]),
         "starts": starts(
-            pd.read_csv(folder / "starts.csv"), pd.read_csv(folder / "starts_sun.csv")
+            pd.read_csv(folder / "starts.csv"), timed, pd.read_csv(folder / "starts_sun.csv")
         ),
         "ratios": ratios(relax, peer, pd.read_csv(folder / "recovery.csv")),
     }
