@@ -95,22 +95,30 @@ def test_help_does_not_load_torch():
         ([*SAMPLE, "--elements", ""], "'' is no chemical element"),
         ([*SAMPLE, "--require", "D"], "'D' is no chemical element"),
         ([*SAMPLE, "--elements", "Li,O", "--require", "Fe"], "Fe"),
-        ([*SAMPLE, "--space-group", "225,231"], "'231' is no space-group number"),
-        ([*SAMPLE, "--space-group", "225;227"], "'225;227' is no space-group number"),
-        ([*SAMPLE, "--space-group", "-1"], "'-1' is no space-group number"),
+        ([*SAMPLE, "--elements", "CO"], "'CO' is Co or C-O; write which"),
+        ([*SAMPLE, "--chemical-system", "LiFeO"], "'LiFeO': write Li-Fe-O"),
+        ([*SAMPLE, "--space-group", "225,231"], "'231' is no space group"),
+        ([*SAMPLE, "--space-group", "230-225"], "'230-225' is no space group"),
+        ([*SAMPLE, "--space-group", "Fm-3x"], "'Fm-3x' is no space group"),
+        ([*SAMPLE, "--space-group", ""], "'' is no space group"),
+        ([*SAMPLE, "--crystal-system", "cubical"], "'cubical' is no crystal system"),
+        (
+            [*SAMPLE, "--crystal-system", "cubic", "--space-group", "62"],
+            "has none of the groups of --space-group",
+        ),
+        ([*SAMPLE, "--formula", "LiFePo4x"], "is no formula"),
+        ([*SAMPLE, "--formula", "ABO3"], "write X for O, and require O"),
+        ([*SAMPLE, "--elements-count", "3-2"], "'3-2': write a number or a range"),
+        ([*SAMPLE, "--atoms", "few"], "'few': write a number or a range"),
         ([*SAMPLE, "--temperature", "0"], "--temperature"),
         ([*SAMPLE, "--temperature", "nan"], "--temperature"),
         ([*SAMPLE, "-n", "0"], "-n"),
-        ([*SAMPLE, "--max-sites", "0"], "--max-sites"),
-        ([*SAMPLE, "--chemical-system", "Li,O"], "'Li,O' is no chemical element; write e.g. Li-O"),
+        ([*SAMPLE, "--sites", "0"], "--sites"),
         ([*SAMPLE, "--chemical-system", "Li-O", "--elements", "Li,O"], "leave out --elements"),
         ([*SAMPLE, "--chemical-system", "Li-O", "--require", "Li"], "and --require"),
         ([*SAMPLE, "--complete", "x.cif", "--space-group", "225"], "leave out --space-group"),
-        ([*SAMPLE, "--unconstrained", "--max-atoms", "3"], "leave out --max-atoms"),
-        (
-            [*SAMPLE, "--unconstrained", "--complete", "x", "--require", "O"],
-            "--require, --complete",
-        ),
+        ([*SAMPLE, "--unconstrained", "--atoms", "1-3"], "no other conditions than space groups"),
+        ([*SAMPLE, "--unconstrained", "--complete", "x"], "no other conditions"),
         (["evaluate", "aflow:test", "-o", "x"], "--reference"),
         ([*EVALUATE, "--relax", "--crystals", "x"], "leave out --crystals"),
         ([*STRUCTURES, "--draws", "2,4"], "'2,4': write one number, or four"),
@@ -209,13 +217,38 @@ def test_sample_under_conditions(monkeypatch, capsys, folder, tmp_path):
         "--space-group",
         "225",
     ]
-    arguments += ["--chemical-system", "Na-Cl", "--max-sites", "3", "--max-atoms", "12"]
+    arguments += ["--chemical-system", "na-cl", "--sites", "1-3", "--atoms", "1-12"]
     assert main(monkeypatch, *arguments) == 0
     assert capsys.readouterr().out == f"{out}: 20 representations\n"
     for r in from_table(datasets.load(out)):
         assert (r.space_group, set(r.elements)) == (225, {"Na", "Cl"})
         assert len(r.letters) <= 3
         assert r.n_atoms <= 48
+
+
+@pytest.mark.parametrize(
+    ("reader", "text", "value"),
+    [
+        (options.groups, "225, Fd-3m; 194-195", [225, 227, 194, 195]),
+        (options.groups, "P 21/c", [14]),
+        (options.systems, "Cubic", [*range(195, 231)]),
+        (options.systems, "triclinic,hexagonal", [1, 2, *range(168, 195)]),
+        (options.elements, "li-FE o", ["Li", "Fe", "O"]),
+        (options.elements, "Pb,Tl", ["Pb", "Tl"]),
+        (options.number_range, "3", (3, 3)),
+        (options.number_range, " 5-20", (5, 20)),
+        (options.number_range, "5-", (5, options.MOST_OF_ANYTHING)),
+        (options.formula, "Ca(OH)2", "Ca(OH)2"),
+    ],
+)
+def test_words_of_the_field(reader, text, value):
+    """Either separator, any case, ranges and symbols."""
+    assert reader(text) == value
+
+
+def test_crystal_systems_are_all_groups_once():
+    groups = [n for first, last in options.SYSTEMS.values() for n in range(first, last + 1)]
+    assert groups == [*range(1, 231)]
 
 
 def test_sample_unconstrained(monkeypatch, capsys, folder, tmp_path):
@@ -236,7 +269,7 @@ def test_sample_completes_what_it_is_given(monkeypatch, capsys, folder, tmp_path
     write_representations(parts, to_table(known, ["salt", "oxide"]))
     arguments = ["sample", "--model", str(folder), "-n", "5", "-o", str(out)]
     arguments += ["--complete", str(parts)]
-    assert main(monkeypatch, *arguments, "--max-atoms", "3") == 1
+    assert main(monkeypatch, *arguments, "--atoms", "1-3") == 1
     needed = "at least 4 atoms in the primitive cell are needed, at most 3 allowed"
     assert capsys.readouterr().err.splitlines()[-1] == f"wyk: {parts}: row 2 (oxide): {needed}"
     assert not out.exists()

@@ -14,7 +14,7 @@ from wyk import cli, generation, plots_crystals, viewer
 @pytest.fixture(scope="module")
 def made(folder, tmp_path_factory) -> tuple[Path, str]:
     out = tmp_path_factory.mktemp("generated")
-    asked = ["--space-group", "221,225", "--elements", "Li,O,Mg", "--max-atoms", "5"]
+    asked = ["--space-group", "221,225", "--elements", "Li,O,Mg", "--atoms", "1-5"]
     command = [
         "generate",
         "-n",

@@ -9,9 +9,10 @@ import torch
 from conftest import fit
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pymatgen.core import Composition
 
 from wyk import checkpoint, datasets
-from wyk.conditions import Conditions, GivenError, from_groups, obstacles
+from wyk.conditions import GivenError
 from wyk.representation import WyckoffRepresentation
 from wyk.sampling import sample, sample_unconstrained, write
 from wyk.spacegroups import space_group
@@ -112,7 +113,7 @@ def excess(expected, drawn):
 def test_first_sites_are_drawn_from_the_model(model, temperature):
     """All three heads, at the temperature asked for and no other."""
     nothing = torch.full((1, 1), -1)
-    frame = sample(model, 20_000, temperature=temperature, seed=1, space_groups=[62], max_sites=1)
+    frame = sample(model, 20_000, temperature=temperature, seed=1, space_groups=[62])
     drawn = Counter((r.elements[0], r.letters[0]) for r in from_table(frame))
     expected = next_site(model, 62, nothing, nothing, temperature)
     assert excess(expected, drawn) < 1.5
@@ -131,15 +132,19 @@ def test_unconstrained_sites_are_drawn_from_the_model(unmasked):
 
 
 def test_further_sites_are_drawn_from_the_model(model):
-    """Given some sites, and with other structures in the same batch."""
-    known = table((62, "O Ti", "c a"), (225, "Na", "a"))
-    frame = sample(model, 20_000, seed=1, given=known, max_sites=3)
-    rows = from_table(frame)[::2]
-    drawn = Counter("STOP" if len(r.letters) == 2 else (r.elements[2], r.letters[2]) for r in rows)
-    data = encode(from_table(known), VOCABULARY)
-    assert excess(next_site(model, 62, data.elements[:1], data.positions[:1]), drawn) < 1.5
-    other = torch.tensor([[7, 7]])  # had the known sites been others
-    assert excess(next_site(model, 62, other, data.positions[:1]), drawn) > 2
+    """Given the site before, and with other structures in the same batch."""
+    rows = from_table(sample(model, 60_000, seed=1, space_groups={62: 3, 225: 1}))
+    first = Counter((r.elements[0], r.letters[0]) for r in rows if r.space_group == 62)
+    (element, letter), n = first.most_common(1)[0]
+    assert n > 500
+    after = [
+        r for r in rows if (r.space_group, r.elements[0], r.letters[0]) == (62, element, letter)
+    ]
+    drawn = Counter("STOP" if len(r.letters) == 1 else (r.elements[1], r.letters[1]) for r in after)
+    data = encode([WyckoffRepresentation(62, (element,), (letter,))], VOCABULARY)
+    assert excess(next_site(model, 62, data.elements, data.positions), drawn) < 1.5
+    other = torch.tensor([[7]])  # had the known site been another
+    assert excess(next_site(model, 62, other, data.positions), drawn) > 2
 
 
 def test_temperature_acts(model):
@@ -180,44 +185,63 @@ def least_atoms(start: WyckoffRepresentation, more: int) -> int:
     return sum(group.position(w).multiplicity for w in letters) // group.lattice_points
 
 
-def possible(start, required, max_atoms, max_sites) -> bool:
-    more = len(set(required) - set(start.elements)) or int(not start.letters)
+ANY = (1, 1_000_000)
+
+
+def possible(start, required, n_elements, sites, atoms) -> bool:
+    there = len(set(start.elements))
+    kinds = max(len(set(required) | set(start.elements)), n_elements[0])
+    more = max(kinds - there, int(not start.letters), sites[0] - len(start.letters))
     return (
-        len(start.letters) + more <= (max_sites or np.inf)
-        and least_atoms(start, more) <= (max_atoms or np.inf)
-    )  # fmt: skip
+        kinds <= n_elements[1]
+        and len(start.letters) + more <= sites[1]
+        and least_atoms(start, more) <= atoms[1]
+    )
 
 
-def fulfils(r, elements, required, max_atoms, max_sites) -> bool:
+def fulfils(r, elements, required, n_elements, sites, atoms) -> bool:
+    counts = (
+        (len(set(r.elements)), n_elements),
+        (len(r.letters), sites),
+        (r.n_atoms // space_group(r.space_group).lattice_points, atoms),
+    )
     return (
         r.invalidity() is None
         and set(required) <= set(r.elements) <= set(elements or VOCABULARY)
-        and len(r.letters) <= (max_sites or np.inf)
-        and r.n_atoms <= (max_atoms or np.inf) * space_group(r.space_group).lattice_points
+        and all(low <= count <= high for count, (low, high) in counts)
     )
 
 
 CONDITIONS = st.fixed_dictionaries(
     {
         "elements": st.none() | st.just(["Li", "O", "Fe", "Na", "Cl"]),
-        "required": st.lists(st.sampled_from(["Li", "O", "Fe", "Cl"]), unique=True),
-        "max_atoms": st.none() | st.integers(1, 24),
-        "max_sites": st.none() | st.integers(1, 6),
+        "required": st.lists(st.sampled_from(["Li", "O", "Fe", "Cl"]), unique=True, max_size=3),
+        "n_elements": st.sampled_from([ANY, (1, 3), (2, 3), (3, 3), (4, 5)]),
+        "sites": st.sampled_from([ANY, (1, 2), (3, 6), (1, 6)]),
+        "atoms": st.just(ANY) | st.tuples(st.just(1), st.integers(1, 24)),
     }
 )
-TEMPERATURES = st.sampled_from([0.1, 1.0, 4.0])
+TEMPERATURES = st.sampled_from([0.5, 1.0, 2.0])
 GROUPS = st.lists(st.integers(1, 230), min_size=1, max_size=4, unique=True)
-quickly = settings(max_examples=30, deadline=None, derandomize=True)
+quickly = settings(max_examples=15, deadline=None, derandomize=True)
+
+
+def contradictory(conditions) -> bool:
+    required, (low, high) = set(conditions["required"]), conditions["n_elements"]
+    return len(required) > high or low > len(conditions["elements"] or VOCABULARY)
 
 
 @quickly
 @given(conditions=CONDITIONS, groups=GROUPS, temperature=TEMPERATURES, seed=st.integers(0, 99))
 def test_conditions_are_met_or_refused(model, conditions, groups, temperature, seed):
-    limits = {name: conditions[name] for name in ("required", "max_atoms", "max_sites")}
+    limits = {k: v for k, v in conditions.items() if k != "elements"}
     starts = [WyckoffRepresentation(number, (), ()) for number in groups]
-    refused = [s for s in starts if not possible(s, **limits)]
-    if refused:
-        with pytest.raises(ValueError, match=rf"space group {refused[0].space_group}: at least"):
+    if contradictory(conditions):
+        with pytest.raises(ValueError, match="elements are (required|asked for)"):
+            sample(model, 20, temperature, seed, groups, **conditions)
+        return
+    if not any(possible(s, **limits) for s in starts):
+        with pytest.raises(ValueError, match=rf"space group {min(groups)}: at least"):
             sample(model, 20, temperature, seed, groups, **conditions)
         return
     rows = from_table(sample(model, 20, temperature, seed, groups, **conditions))
@@ -242,8 +266,10 @@ PARTS = st.builds(
     seed=st.integers(0, 99),
 )
 def test_parts_are_completed_or_refused(model, parts, conditions, temperature, seed):
-    limits = {name: conditions[name] for name in ("required", "max_atoms", "max_sites")}
+    limits = {k: v for k, v in conditions.items() if k != "elements"}
     allowed = set(conditions["elements"] or VOCABULARY)
+    if contradictory(conditions):
+        return
     refused = [
         i
         for i, part in enumerate(parts, 1)
@@ -264,16 +290,51 @@ def test_parts_are_completed_or_refused(model, parts, conditions, temperature, s
 
 @pytest.mark.parametrize(
     "condition",
-    [{"elements": ["Li", "O"]}, {"required": ["O"]}, {"max_atoms": 4}, {"max_sites": 2}],
+    [
+        {"elements": ["Li", "O"]},
+        {"required": ["O"]},
+        {"atoms": (1, 4)},
+        {"sites": (1, 2)},
+        {"n_elements": (4, 9)},
+    ],
 )
 def test_the_checks_of_conditions_can_fail(model, condition):
     """Without it, samples do break each condition."""
-    free = {"elements": None, "required": [], "max_atoms": None, "max_sites": None}
+    free = {"elements": None, "required": [], "n_elements": ANY, "atoms": ANY, "sites": ANY}
     rows = from_table(sample(model, 100, seed=1))
     assert all(fulfils(r, **free) for r in rows)
     assert not all(fulfils(r, **free | condition) for r in rows)
     rows = from_table(sample(model, 100, seed=1, **condition))
     assert all(fulfils(r, **free | condition) for r in rows)
+
+
+def test_excluded_elements_do_not_come(model):
+    common = Counter(e for r in from_table(sample(model, 300)) for e in set(r.elements))
+    name = common.most_common(1)[0][0]
+    rows = from_table(sample(model, 300, excluded=[name]))
+    assert all(name not in r.elements for r in rows)
+
+
+@pytest.mark.parametrize("formula", ["TiO2", "ABX3", "LiFePO4", "A2B3", "Fe"])
+def test_formulas_are_met(model, formula):
+    """As chemists write them, and whatever the number of formula units."""
+    rows = from_table(sample(model, 20, seed=3, formula=formula))
+    counts = {tuple(sorted(Composition(r.formula).values())) for r in rows}
+    if set(formula) & set("AX"):
+        assert counts == {tuple(sorted(Composition(formula.translate(NAMES)).values()))}
+        assert len({frozenset(r.elements) for r in rows}) > 5
+    else:
+        assert {Composition(r.formula) for r in rows} == {Composition(formula)}
+    assert all(r.invalidity() is None for r in rows)
+
+
+NAMES = str.maketrans({"A": "Li", "B": "H", "X": "O"})
+
+
+def test_a_formula_is_no_larger_than_asked_for(model):
+    rows = from_table(sample(model, 60, formula="TiO2", atoms=(6, 6)))
+    primitive = [r.n_atoms // space_group(r.space_group).lattice_points for r in rows]
+    assert primitive == 60 * [6]
 
 
 def test_a_part_may_be_complete(model):
@@ -289,33 +350,50 @@ def test_a_part_may_be_complete(model):
 def test_a_tight_fit_is_found(model):
     """Room for exactly the required elements, and only if no position that another needs is wasted."""
     required = ["Na", "Cl", "O"]
-    frame = sample(model, 100, 100.0, space_groups=[225], required=required, max_atoms=4)
+    frame = sample(model, 100, 100.0, space_groups=[225], required=required, atoms=(1, 4))
     for r in from_table(frame):
         assert sorted(r.letters) == ["a", "b", "c"]
         assert sorted(r.elements) == sorted(required)
 
 
-@pytest.mark.parametrize("more", range(1, 7))
-def test_least_atoms_of_all_groups(model, more):
-    starts, _ = from_groups(model, range(1, 231))
-    conditions = Conditions.of(model, required=VOCABULARY[:more], max_atoms=1)
-    expected = {}
-    for i, number in enumerate(range(1, 231)):
-        atoms = least_atoms(WyckoffRepresentation(number, (), ()), more)
-        if atoms > 1:
-            needed = f"at least {atoms} atoms in the primitive cell are needed, at most 1 allowed"
-            expected[i] = f"space group {number}: {needed}"
-    assert obstacles(model, starts, conditions) == expected
-
-
 def test_groups_that_cannot_meet_the_conditions_are_left_out(model):
-    """Unless they were asked for."""
-    rows = from_table(sample(model, 300, max_atoms=1))
+    """An error names them if none is left."""
+    rows = from_table(sample(model, 300, atoms=(1, 1)))
     assert all(r.n_atoms == space_group(r.space_group).lattice_points for r in rows)
+    rows = from_table(sample(model, 300, atoms=(1, 1), space_groups=[225, 227]))
+    assert {r.space_group for r in rows} == {225}
     with pytest.raises(
         ValueError, match="^space group 227: at least 2 atoms in the primitive cell"
     ):
-        sample(model, 300, max_atoms=1, space_groups=[225, 227])
+        sample(model, 300, atoms=(1, 1), space_groups=[227])
+
+
+def test_groups_follow_their_prior(model):
+    """That of the data, of which a group never seen counts once; or one that is given."""
+    counts = {int(k): n for k, n in model.config["space_group_counts"].items()}
+    common = max(counts, key=counts.get)
+    never = next(number for number in range(1, 231) if number not in counts)
+    groups = sample(model, 3000, space_groups=[common, never])["space_group"]
+    expected = 1 / (counts[common] + 1)
+    assert abs((groups == never).mean() - expected) < 4 * (expected / 3000) ** 0.5
+    groups = sample(model, 3000, space_groups={common: 1, never: 3})["space_group"]
+    assert abs((groups == never).mean() - 0.75) < 4 * (0.75 * 0.25 / 3000) ** 0.5
+
+
+@pytest.mark.parametrize("conditions", [{}, {"required": ["O"]}, {"formula": "NaCl"}])
+def test_distinct_samples(model, conditions):
+    rows = from_table(sample(model, 80, 0.3, distinct=True, **conditions))
+    assert len({r.fingerprint() for r in rows}) == len(rows) == 80
+    again = from_table(sample(model, 80, 0.3, **conditions))
+    assert len({r.fingerprint() for r in again}) < 80
+
+
+def test_distinct_samples_may_be_few(model):
+    """One atom of one element in a cubic cell: there are not so many."""
+    rows = from_table(
+        sample(model, 200, distinct=True, formula="Fe", atoms=(1, 1), space_groups=[225])
+    )
+    assert [(r.elements, r.letters) for r in rows] in ([(("Fe",), ("a",))], [(("Fe",), ("b",))])
 
 
 @pytest.mark.parametrize(
@@ -329,10 +407,21 @@ def test_groups_that_cannot_meet_the_conditions_are_left_out(model):
         ({"elements": ["Rf"]}, "vocabulary has no Rf"),
         ({"elements": []}, "no element is allowed"),
         ({"elements": ["Li"], "required": ["O"]}, "required but not allowed: O"),
-        ({"required": ["Li", "O"], "max_sites": 1}, "at least 2 sites are needed, at most 1"),
+        ({"excluded": ["O"], "required": ["O"]}, "required but not allowed: O"),
+        ({"excluded": ["O"], "formula": "TiO2"}, "in the formula but not allowed: O"),
+        ({"required": ["Li"], "formula": "TiO2"}, "required but not in the formula: Li"),
+        ({"formula": "TiO2", "n_elements": (3, 3)}, "the formula has 2 elements"),
+        ({"required": ["Li", "O"], "n_elements": (1, 1)}, "2 elements are required, at most 1"),
+        ({"elements": ["Li"], "n_elements": (2, 2)}, "2 elements are asked for, only 1 allowed"),
+        ({"atoms": (5, 4)}, "5 to 4 atoms: no such number"),
+        ({"required": ["Li", "O"], "sites": (1, 1)}, "at least 2 sites are needed, at most 1"),
         (
-            {"space_groups": [194], "required": ["Li", "O"], "max_atoms": 3},
+            {"space_groups": [194], "required": ["Li", "O"], "atoms": (1, 3)},
             "space group 194: at least 4 atoms in the primitive cell are needed, at most 3",
+        ),
+        (
+            {"space_groups": [225], "formula": "TiO2", "atoms": (1, 2)},
+            "space group 225: its Wyckoff positions cannot hold the atoms of the formula",
         ),
         (
             {"given": table((225, "Na", "a")), "space_groups": [225]},
@@ -355,13 +444,19 @@ def test_conditions_that_cannot_be_met_say_so(model, conditions, message):
         ((225, "Na Cl", "a"), {}, "2 elements on 1 sites"),
         ((0, "", ""), {}, "there is no space group 0"),
         ((225, "Na Cl", "a b"), {"elements": ["Na"]}, "Cl is not among the allowed elements"),
-        ((225, "Na Cl", "a b"), {"max_sites": 1}, "at least 2 sites are needed, at most 1"),
-        ((225, "Na Cl", "a c"), {"max_atoms": 2}, "at least 3 atoms in the primitive cell"),
-        ((225, "Na Cl", "a b"), {"max_atoms": 2, "required": ["O"]}, "at least 4 atoms in the"),
+        ((225, "Na Cl", "a b"), {"sites": (1, 1)}, "at least 2 sites are needed, at most 1"),
+        ((225, "Na Cl", "a c"), {"atoms": (1, 2)}, "at least 3 atoms in the primitive cell"),
+        (
+            (225, "Na Cl", "a b"),
+            {"atoms": (1, 2), "required": ["O"]},
+            "at least 4 atoms in the",
+        ),
+        ((225, "Na Cl", "a b"), {"n_elements": (1, 1)}, "at least 2 elements are needed"),
+        ((225, "Ti O", "a b"), {"formula": "TiO2", "atoms": (1, 2)}, "cannot hold the atoms"),
     ],
 )
 def test_rows_that_cannot_be_completed_are_named(model, row, conditions, message):
-    good = table((123, "Na", "a"))
+    good = table((123, "Ti", "a"))
     number, elements, letters = row
     bad = good.assign(
         material_id="bad",
@@ -369,8 +464,8 @@ def test_rows_that_cannot_be_completed_are_named(model, row, conditions, message
         elements=[elements.split()],
         wyckoff_letters=[letters.split()],
     )
-    with pytest.raises(GivenError, match=rf"^row 2 \(bad\): .*{message}"):
-        sample(model, 5, given=pd.concat([good, bad]), **conditions)
+    with pytest.raises(GivenError, match=rf"^row \d \(\w+\): .*{message}"):
+        sample(model, 5, given=pd.concat([bad, good]), **conditions)
 
 
 def test_nothing_to_complete(model):

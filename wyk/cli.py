@@ -62,11 +62,15 @@ def sample(
     n: Annotated[int, typer.Option("-n", min=1, help="How many representations.")],
     out: Out,
     space_group: options.SpaceGroups = None,
+    crystal_system: options.CrystalSystem = None,
     elements: options.Elements = None,
+    exclude: options.Exclude = None,
     require: options.Require = None,
     chemical_system: options.ChemicalSystem = None,
-    max_atoms: options.MaxAtoms = None,
-    max_sites: options.MaxSites = None,
+    formula: options.FormulaText = None,
+    elements_count: options.ElementsCount = None,
+    sites: options.Sites = None,
+    atoms: options.Atoms = None,
     complete: Annotated[
         str | None,
         typer.Option(
@@ -81,28 +85,36 @@ def sample(
             help="The paper's way: what is formally invalid can be drawn, and goes to OUT.rejected.csv.",
         ),
     ] = False,
+    distinct: Annotated[bool, typer.Option("--distinct", help="No crystal twice.")] = False,
     temperature: Annotated[float, typer.Option(help="Of the softmax; 1 is the model's own.")] = 1.0,
     seed: Seed = 0,
 ) -> None:
-    """Sample new Wyckoff representations from a trained model."""
+    """Sample new Wyckoff representations from a trained model.
+
+    Under conditions, samples are as the model's own samples that fulfil them.
+    Example: wyk sample --model MODEL -n 1000 --chemical-system Li-Fe-O --atoms 5-20 -o samples.parquet
+    """
     options.check_temperature(temperature, "'--temperature'")
     conditions = options.conditions(
-        space_group, elements, require, chemical_system, max_atoms, max_sites
+        space_group,
+        crystal_system,
+        elements,
+        exclude,
+        require,
+        chemical_system,
+        formula,
+        elements_count,
+        sites,
+        atoms,
     )
-    asked = {
-        "--elements": elements,
-        "--require": require,
-        "--chemical-system": chemical_system,
-        "--max-atoms": max_atoms,
-        "--max-sites": max_sites,
-        "--complete": complete,
-    }
-    if unconstrained and any(asked.values()):
-        named = ", ".join(name for name, value in asked.items() if value)
-        raise typer.BadParameter(f"leave out {named}.", param_hint="'--unconstrained'")
-    if complete and space_group:
+    groups = conditions.get("space_groups")
+    if unconstrained and (conditions.keys() - {"space_groups"} or complete):
         raise typer.BadParameter(
-            "what is to be completed has its space group: leave out --space-group.",
+            "takes no other conditions than space groups.", param_hint="'--unconstrained'"
+        )
+    if complete and groups:
+        raise typer.BadParameter(
+            "what is to be completed has its space group: leave out --space-group and --crystal-system.",
             param_hint="'--complete'",
         )
     from wyk import checkpoint, datasets, sampling
@@ -110,13 +122,19 @@ def sample(
     given = None if complete is None else datasets.load(complete)
     trained = checkpoint.load(model)
     if unconstrained:
-        frame, rejected = sampling.sample_unconstrained(trained, n, temperature, seed, space_group)
+        frame, rejected = sampling.sample_unconstrained(trained, n, temperature, seed, groups)
         sampling.write(out, frame, rejected)
         typer.echo(f"{out}: {len(frame)} of {n} samples ({len(frame) / n:.1%}) are formally valid")
         return
     try:
         frame = sampling.sample(
-            trained, n, temperature=temperature, seed=seed, given=given, **conditions
+            trained,
+            n,
+            temperature=temperature,
+            seed=seed,
+            given=given,
+            distinct=distinct,
+            **conditions,
         )
     except sampling.GivenError as error:
         raise ValueError(f"{complete}: {error}") from error
@@ -126,30 +144,59 @@ def sample(
 
 @app.command()
 def generate(
-    n: Annotated[int, typer.Option("-n", min=1, help="How many crystals.")],
     out: options.OutDir,
+    n: Annotated[
+        int | None,
+        typer.Option(
+            "-n",
+            min=1,
+            help="How many crystals [default: 20; with --until-stable at most 50 for each stable one].",
+        ),
+    ] = None,
+    until_stable: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="K", help="Go on until so many crystals are stable."),
+    ] = None,
     model: ModelDir = Path("runs/biternary_7k/train"),
     space_group: options.SpaceGroups = None,
+    crystal_system: options.CrystalSystem = None,
     elements: options.Elements = None,
+    exclude: options.Exclude = None,
     require: options.Require = None,
     chemical_system: options.ChemicalSystem = None,
-    max_atoms: options.MaxAtoms = 20,
-    max_sites: options.MaxSites = None,
+    formula: options.FormulaText = None,
+    elements_count: options.ElementsCount = None,
+    sites: options.Sites = None,
+    atoms: options.Atoms = "1-20",
     draws: options.Draws = options.DRAWS,
     hull: Hull = None,
     seed: Seed = 0,
     jobs: Jobs = CORES,
 ) -> None:
-    """New crystals in one go: sampled, relaxed, judged; CIFs, a table, and a page of pictures."""
+    """New crystals in one go: sampled, relaxed, judged; CIFs, a table, and a page of pictures.
+
+    No crystal comes twice, and none has elements that CHGNet does not know.
+    Example: wyk generate -n 20 --chemical-system Li-Fe-O -o new
+    """
     conditions = options.conditions(
-        space_group, elements, require, chemical_system, max_atoms, max_sites
+        space_group,
+        crystal_system,
+        elements,
+        exclude,
+        require,
+        chemical_system,
+        formula,
+        elements_count,
+        sites,
+        atoms,
     )
     from wyk import generation, plots_crystals, stability
 
     crystals = generation.generate(
         model,
         out,
-        n,
+        n or (20 if until_stable is None else 50 * until_stable),
+        until_stable=until_stable,
         draws=draws,
         hull=stability.Hull.load(hull or stability.REFERENCE),
         seed=seed,
@@ -157,7 +204,11 @@ def generate(
         **conditions,
     )
     typer.echo(plots_crystals.listing(crystals).to_string(index=False))
-    typer.echo(f"{out}: {crystals['cif'].notna().sum()} crystals of {n}; open {out / 'index.html'}")
+    made, stable = crystals["cif"].notna().sum(), stability.stable(crystals).sum()
+    typer.echo(
+        f"{out}: {made} crystals of {len(crystals)} representations, {stable} stable; "
+        f"open {out / 'index.html'}"
+    )
 
 
 @app.command()

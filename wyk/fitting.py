@@ -30,10 +30,12 @@ from wyk.tokenization import (
 
 
 def of_data(representations: Sequence[WyckoffRepresentation]) -> dict:
-    """What config.json says of the data and sampling goes by: counts of the groups, and the most sites of any."""
+    """What config.json says of the data: how many crystals have each group and element, and the most sites of any."""
     counts = Counter(r.space_group for r in representations)
+    elements = Counter(element for r in representations for element in set(r.elements))
     return {
         "space_group_counts": {str(group): counts[group] for group in sorted(counts)},
+        "element_counts": dict(sorted(elements.items())),
         "most_sites": max(len(r.letters) for r in representations),
     }
 

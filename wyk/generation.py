@@ -1,6 +1,7 @@
 """New crystals in one go: representations sampled, drawn, relaxed and judged, with a page to look at (paper, §3.4)."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
@@ -9,18 +10,34 @@ from urllib.parse import quote
 import pandas as pd
 from jinja2 import Template
 
-from wyk import checkpoint, datasets, novelty, plots, plots_crystals, sampling, structures, viewer
+from wyk import (
+    checkpoint,
+    datasets,
+    novelty,
+    plots,
+    plots_crystals,
+    relaxation,
+    sampling,
+    structures,
+    viewer,
+)
+from wyk.conditions import Conditions
+from wyk.ensemble import Ensemble
+from wyk.model import WyckoffTransformer
 from wyk.paths import alone, writing
 from wyk.stability import Hull
 from wyk.tables import write_representations
 
 TEMPLATE = "crystals.html.jinja"
+FREE = 1000  # free samples that tell how many elements a model knows to combine
+SELDOM = 0.005
 
 
 def generate(
     model: str | Path,
     out: str | Path,
     n: int,
+    until_stable: int | None = None,
     draws: Sequence[int] = structures.DRAWS,
     hull: Hull | None = None,
     seed: int = 0,
@@ -32,9 +49,11 @@ def generate(
     Args:
         model: folder of a trained model.
         out: folder for `representations.parquet`, what `structures.build` writes, and `index.html`.
-        n: how many representations are sampled.
+        n: how many representations are sampled, no two alike; fewer where there are not so many.
+        until_stable: as in `structures.build`; then n is the most that are tried.
         draws, hull, seed, jobs: as in `structures.build`.
-        conditions: as `sampling.sample` takes them.
+        conditions: as `sampling.sample` takes them. Elements are those that CHGNet and the model's training data
+            know, unless `elements` says less.
 
     Returns:
         The crystals table, lowest energy above the hull first; what did not become a crystal comes last. To the columns
@@ -46,11 +65,28 @@ def generate(
     """
     out = Path(out)
     trained = checkpoint.load(model)
-    samples = sampling.sample(trained, n, seed=seed, **conditions)
+    known = offered(trained)
+    for name in ("elements", "required"):
+        if unknown := sorted(set(conditions.get(name) or ()) - set(known)):
+            raise ValueError(
+                f"{', '.join(unknown)}: not among the elements of CHGNet and of the training data"
+            )
+    conditions = {"elements": known} | conditions
+    if warning := rare(trained, conditions):
+        logging.getLogger(__name__).warning(warning)
+    samples = sampling.sample(trained, n, seed=seed, distinct=True, **conditions)
+    if len(samples) < n:
+        logging.getLogger(__name__).warning(
+            "the model makes no more than %d different crystals of this kind, of %d asked for",
+            len(samples),
+            n,
+        )
     path = out / "representations.parquet"
     with alone(out):
         write_representations(path, samples)
-        crystals = structures.build(path, out, draws=draws, hull=hull, seed=seed, jobs=jobs)
+        crystals = structures.build(
+            path, out, draws=draws, hull=hull, seed=seed, jobs=jobs, until_stable=until_stable
+        )
         crystals = crystals.sort_values("e_above_hull", kind="stable", ignore_index=True)
         data = trained.config.get("data", {})
         crystals = compared(crystals, [data[split] for split in ("train", "val") if split in data])
@@ -58,6 +94,29 @@ def generate(
         with writing(out / "index.html") as temporary:
             temporary.write_text(page(crystals), encoding="utf-8")
     return crystals
+
+
+def offered(model: WyckoffTransformer | Ensemble) -> list[str]:
+    """The elements that CHGNet knows and the model has seen, as far as its config says which."""
+    seen = model.config.get("element_counts", model.elements)
+    return [symbol for symbol in model.elements if symbol in seen and symbol in relaxation.KNOWN]
+
+
+def rare(model: WyckoffTransformer | Ensemble, conditions: Mapping) -> str | None:
+    """A warning if crystals of so many elements as the conditions ask for hardly occur among free samples."""
+    asked = Conditions.of(
+        model, **{k: v for k, v in conditions.items() if k != "space_groups"}
+    ).fewest
+    if asked < 3:
+        return None
+    free = sampling.sample(model, FREE)["elements"]
+    share = sum(len(set(sites)) >= asked for sites in free) / FREE
+    if share >= SELDOM:
+        return None
+    return (
+        f"{asked} elements are asked for; of {FREE:,} free samples of this model {share:.1%} have as many. "
+        "It has hardly seen any such crystal, so these are guesses"
+    )
 
 
 def compared(crystals: pd.DataFrame, training: Sequence[str]) -> pd.DataFrame:

@@ -1,6 +1,7 @@
 """Options that several commands share, and how their text is read."""
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,35 +13,98 @@ SOURCES = (
 )
 
 
+SYSTEMS = {
+    "triclinic": (1, 2),
+    "monoclinic": (3, 15),
+    "orthorhombic": (16, 74),
+    "tetragonal": (75, 142),
+    "trigonal": (143, 167),
+    "hexagonal": (168, 194),
+    "cubic": (195, 230),
+}
+
+
 def groups(text: str | None) -> list[int] | None:
-    """``225,227`` as space-group numbers."""
+    """``195-206,225,Fd-3m`` as space-group numbers."""
     if text is None:
         return None
-    numbers = [int(part) if part.strip().isdecimal() else 0 for part in text.split(",")]
-    for part, number in zip(text.split(","), numbers, strict=True):
-        if not 1 <= number <= 230:
-            raise typer.BadParameter(f"{part.strip()!r} is no space-group number from 1 to 230.")
-    return numbers
+    from gemmi import find_spacegroup_by_name
+
+    found = []
+    for part in re.split(r"[,;]\s*", text.strip()):
+        numbers = re.fullmatch(r"(\d+)(?:\s*-\s*(\d+))?", part.strip())
+        if numbers:
+            first, last = int(numbers[1]), int(numbers[2] or numbers[1])
+        else:
+            group = find_spacegroup_by_name(part)
+            first = last = group.number if group else 0
+        if not 1 <= first <= last <= 230:
+            raise typer.BadParameter(
+                f"{part!r} is no space group; write numbers, ranges or symbols, e.g. 195-206,225,Fd-3m."
+            )
+        found += range(first, last + 1)
+    return found
+
+
+def systems(text: str | None) -> list[int] | None:
+    """``cubic,hexagonal`` as space-group numbers."""
+    if text is None:
+        return None
+    names = _parts(text) or [text]
+    if wrong := [name for name in names if name.lower() not in SYSTEMS]:
+        raise typer.BadParameter(f"{wrong[0]!r} is no crystal system; write {', '.join(SYSTEMS)}.")
+    ranges = [SYSTEMS[name.lower()] for name in names]
+    return [number for first, last in ranges for number in range(first, last + 1)]
 
 
 def elements(text: str | None) -> list[str] | None:
-    """``Li,O,Fe`` as element symbols."""
-    return None if text is None else _symbols(text.split(","), "Li,O,Fe")
+    """``Li,O,Fe`` or ``li-o-fe`` as element symbols."""
+    return None if text is None else [_symbol(part, text) for part in _parts(text) or [text]]
 
 
-def system(text: str | None) -> list[str] | None:
-    """``Li-O-Fe`` as element symbols."""
-    return None if text is None else _symbols(text.split("-"), "Li-O-Fe")
+def _parts(text: str) -> list[str]:
+    return [part for part in re.split(r"[-,;\s]+", text.strip()) if part]
 
 
-def _symbols(parts: list[str], example: str) -> list[str]:
-    from pymatgen.core import Element
+def _symbol(part: str, text: str) -> str:
+    from wyk.representation import ELEMENTS
 
-    symbols = [part.strip() for part in parts]
-    for symbol in symbols:
-        if not Element.is_valid_symbol(symbol) or symbol in ("D", "T"):
-            raise typer.BadParameter(f"{symbol!r} is no chemical element; write e.g. {example}.")
-    return symbols
+    symbol = part.capitalize()
+    apart = re.findall("[A-Z][a-z]?", part)
+    if len(apart) > 1 and all(each in ELEMENTS for each in apart):
+        if part.isupper() and symbol in ELEMENTS:  # CO
+            raise typer.BadParameter(f"{part!r} is {symbol} or {'-'.join(apart)}; write which.")
+        raise typer.BadParameter(f"{text!r}: write {'-'.join(apart)}.")
+    if symbol not in ELEMENTS:
+        raise typer.BadParameter(f"{part!r} is no chemical element; write e.g. Li-Fe-O.")
+    return symbol
+
+
+def number_range(text: str | None) -> tuple[int, int] | None:
+    """``3``, ``5-20`` or ``5-`` as the least and the most."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d+)(?:\s*(-)\s*(\d*))?", text.strip())
+    if found:
+        low = int(found[1])
+        high = (int(found[3]) if found[3] else MOST_OF_ANYTHING) if found[2] else low
+        if 1 <= low <= high:
+            return low, high
+    raise typer.BadParameter(
+        f"{text!r}: write a number or a range, e.g. 3, 5-20, or 5- for 5 and more."
+    )
+
+
+def formula(text: str | None) -> str | None:
+    """``LiFePO4`` or ``ABX3``, checked."""
+    if text is not None:
+        from wyk.formulas import Formula
+
+        try:
+            Formula.parse(text)
+        except ValueError as error:
+            raise typer.BadParameter(f"{error}.") from None
+    return text
 
 
 def check_temperature(value: float, option: str) -> None:
@@ -131,41 +195,84 @@ def check_start(start: str, diffusion: Path | None) -> None:
 MOST = 4  # sources in a comparison: lines that can be told apart
 CORES = os.cpu_count() or 1
 
+MOST_OF_ANYTHING = 1_000_000
+
 # What `wyk sample` and `wyk generate` can be asked for.
 SpaceGroups = Annotated[
     str | None,
     typer.Option(
         "--space-group",
         callback=groups,
-        metavar="NUMBERS",
-        help="Only these groups, e.g. 225,227 [default: as often as in train and val].",
+        metavar="GROUPS",
+        help="Only these: numbers, ranges or symbols, e.g. 195-206,225,Fd-3m.",
     ),
+]
+CrystalSystem = Annotated[
+    str | None,
+    typer.Option(callback=systems, metavar="NAMES", help="Only these, e.g. cubic,hexagonal."),
 ]
 Elements = Annotated[
     str | None,
-    typer.Option(callback=elements, metavar="SYMBOLS", help="Only of these, e.g. Li,O,Fe."),
+    typer.Option(callback=elements, metavar="SYMBOLS", help="No others than these, e.g. Li,O,Fe."),
+]
+Exclude = Annotated[
+    str | None,
+    typer.Option(callback=elements, metavar="SYMBOLS", help="None of these, e.g. Pb,Tl."),
 ]
 Require = Annotated[
     str | None,
-    typer.Option(callback=elements, metavar="SYMBOLS", help="All of these, e.g. Li."),
+    typer.Option(callback=elements, metavar="SYMBOLS", help="All of these, e.g. Li,O."),
 ]
 ChemicalSystem = Annotated[
     str | None,
-    typer.Option(callback=system, metavar="SYMBOLS", help="Exactly these, e.g. Li-O-Fe."),
+    typer.Option(callback=elements, metavar="SYMBOLS", help="Exactly these, e.g. Li-Fe-O."),
 ]
-MaxAtoms = Annotated[int | None, typer.Option(min=1, help="Atoms in the primitive cell, at most.")]
-MaxSites = Annotated[int | None, typer.Option(min=1, help="Occupied Wyckoff positions, at most.")]
+FormulaText = Annotated[
+    str | None,
+    typer.Option(
+        "--formula",
+        callback=formula,
+        metavar="FORMULA",
+        help="This formula, e.g. LiFePO4; or ABX3 for any elements A, B and X.",
+    ),
+]
+ElementsCount = Annotated[
+    str | None,
+    typer.Option(
+        callback=number_range,
+        metavar="RANGE",
+        help="How many elements, e.g. 3, 2-3, or 3- for 3 and more.",
+    ),
+]
+Sites = Annotated[
+    str | None,
+    typer.Option(
+        callback=number_range, metavar="RANGE", help="How many occupied Wyckoff positions."
+    ),
+]
+Atoms = Annotated[
+    str | None,
+    typer.Option(
+        callback=number_range,
+        metavar="RANGE",
+        help="How many atoms in the primitive cell, e.g. 5-20.",
+    ),
+]
 
 
 def conditions(
     space_group: list[int] | None,
+    crystal_system: list[int] | None,
     elements: list[str] | None,
+    exclude: list[str] | None,
     require: list[str] | None,
     chemical_system: list[str] | None,
-    max_atoms: int | None,
-    max_sites: int | None,
+    formula: str | None,
+    elements_count: tuple[int, int] | None,
+    sites: tuple[int, int] | None,
+    atoms: tuple[int, int] | None,
 ) -> dict:
-    """These options as arguments of `sampling.sample`.
+    """Those of these options that were given, as arguments of `sampling.sample`.
 
     Raises:
         typer.BadParameter: if they contradict one another.
@@ -174,14 +281,25 @@ def conditions(
         raise typer.BadParameter(
             f"{', '.join(outside)} is not among --elements.", param_hint="'--require'"
         )
-    if chemical_system and (elements or require):
+    if chemical_system and (elements or require or exclude):
         raise typer.BadParameter(
-            "says it all: leave out --elements and --require.", param_hint="'--chemical-system'"
+            "says it all: leave out --elements, --exclude and --require.",
+            param_hint="'--chemical-system'",
         )
-    return {
-        "space_groups": space_group,
+    if space_group and crystal_system:
+        space_group = sorted(set(space_group) & set(crystal_system))
+        if not space_group:
+            raise typer.BadParameter(
+                "has none of the groups of --space-group.", param_hint="'--crystal-system'"
+            )
+    asked = {
+        "space_groups": space_group or crystal_system,
         "elements": chemical_system or elements,
+        "excluded": exclude,
         "required": chemical_system or require,
-        "max_atoms": max_atoms,
-        "max_sites": max_sites,
+        "formula": formula,
+        "n_elements": elements_count,
+        "sites": sites,
+        "atoms": atoms,
     }
+    return {name: value for name, value in asked.items() if value is not None}

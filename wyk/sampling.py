@@ -1,6 +1,7 @@
-"""Sampling of Wyckoff representations, site after site (paper, §3.4)."""
+"""Sampling of Wyckoff representations (paper, §3.4), free or under conditions."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,26 +11,32 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
+from wyk import particles
 from wyk.conditions import (
     Conditions,
     GivenError,
     Starts,
     from_groups,
     from_representations,
-    most_sites,
     obstacles,
-    outlook,
 )
 from wyk.ensemble import Ensemble
+from wyk.growth import grow
 from wyk.model import WyckoffTransformer
 from wyk.paths import writing
 from wyk.representation import WyckoffRepresentation
 from wyk.spacegroups import space_group
 from wyk.tables import COLUMNS, to_table, write_representations
-from wyk.tokenization import tables
+from wyk.tokenization import VOCABULARY, decode, tables
 
 BATCH = 16384  # samples grown side by side: the few that go on for long seldom run alone
-TOKENS = 16_384  # asked at once: their tensors stay in the processor's cache
+PILOT = 512  # free samples that tell how often conditions are met
+SELDOM = 0.03  # share of free samples below which particles are quicker
+RARE = 0.01  # share of distinct samples in a batch below which there are no more to be had
+
+Samples = tuple[
+    Tensor, Tensor, Tensor
+]  # space group (n,), elements and positions (n, sites), -1 for none
 
 
 def sample(
@@ -37,28 +44,29 @@ def sample(
     n: int,
     temperature: float = 1.0,
     seed: int = 0,
-    space_groups: Collection[int] | None = None,
-    elements: Collection[str] | None = None,
-    required: Collection[str] | None = None,
-    max_atoms: int | None = None,
-    max_sites: int | None = None,
+    space_groups: Collection[int] | Mapping[int, float] | None = None,
     given: pd.DataFrame | None = None,
+    distinct: bool = False,
+    **conditions,
 ) -> pd.DataFrame:
     """New Wyckoff representations from a trained model.
+
+    Under conditions they follow p(crystal | conditions) of the model, its space groups included. Where many free
+    samples fulfil the conditions, those are taken; else `particles.draw` makes some.
 
     Args:
         model: a trained model, as `checkpoint.load` gives it.
         n: how many.
         temperature: divides the logits of all three heads; 1 is the model's own distribution.
         seed: of everything random; the same seed gives the same rows.
-        space_groups: draw groups uniformly from these, repetitions counted; by default as often as they occur
-            in train and validation (§3.4), without those that cannot meet the conditions.
-        elements: no others than these; by default all.
-        required: all of these.
-        max_atoms: at most so many in the primitive cell.
-        max_sites: at most so many occupied positions.
+        space_groups: no others than these, or the prior probability of each by its number; by default all, as
+            often as they occur in train and validation (§3.4).
         given: representations to be completed: sample i has the space group and the sites, if any, of row i
             modulo their number, and those that the model adds; it may find that nothing is missing.
+        distinct: no two of the same fingerprint; fewer than n where there are not so many different ones.
+        conditions: of `Conditions.of`: `elements` (no others than these), `excluded`, `required` (all of these),
+            each a collection of symbols; `n_elements`, `sites` (occupied positions), `atoms` (in the primitive
+            cell), each a pair of the least and the most; `formula`, such as LiFePO4 or ABX3.
 
     Returns:
         A table of representations, every one of them formally valid; `material_id` is "0" to n - 1.
@@ -71,21 +79,27 @@ def sample(
     if given is not None and space_groups is not None:
         raise ValueError("the representations to complete have space groups of their own")
     _check(temperature)
-    wanted = Conditions.of(model, elements, required, max_atoms, max_sites)
+    wanted = Conditions.of(model, **conditions)
     generator = torch.Generator().manual_seed(seed)
     if given is not None:
-        starts = from_representations(model, given)
-        for obstacle in obstacles(model, starts, wanted).values():
-            raise GivenError(obstacle)
-        chosen = torch.arange(n) % len(starts.names)
+        draws = _completed(
+            model, from_representations(model, given), temperature, wanted, generator
+        )
     else:
-        starts, weights = from_groups(model, space_groups)
-        impossible = obstacles(model, starts, wanted)
-        if impossible and (space_groups is not None or len(impossible) == len(weights)):
-            raise ValueError("; ".join(list(impossible.values())[:3]))
-        weights[list(impossible)] = 0
-        chosen = torch.multinomial(weights, n, replacement=True, generator=generator)
-    return _table(model, *_grow_all(model, starts, chosen, temperature, wanted, generator))
+        starts, prior = from_groups(model, space_groups)
+        if conditions:
+            draws = _conditioned(model, starts, prior, temperature, wanted, generator)
+        else:
+            draws = partial(
+                _grown,
+                model,
+                starts,
+                prior,
+                temperature=temperature,
+                formal=True,
+                generator=generator,
+            )
+    return _table(model, *_sites(*(_distinct(draws, n) if distinct else draws(n))))
 
 
 def sample_unconstrained(
@@ -93,7 +107,7 @@ def sample_unconstrained(
     n: int,
     temperature: float = 1.0,
     seed: int = 0,
-    space_groups: Collection[int] | None = None,
+    space_groups: Collection[int] | Mapping[int, float] | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Samples as the paper draws them, ignorant of what the tables forbid: some are formally invalid.
 
@@ -112,10 +126,8 @@ def sample_unconstrained(
     """
     _check(temperature)
     generator = torch.Generator().manual_seed(seed)
-    starts, weights = from_groups(model, space_groups)
-    chosen = torch.multinomial(weights, n, replacement=True, generator=generator)
-    grown = _grow_all(model, starts, chosen, temperature, None, generator)
-    representations = _representations(model, *grown)
+    grown = _grown(model, *from_groups(model, space_groups), n, temperature, False, generator)
+    representations = _representations(model, *_sites(*grown))
     table = to_table(representations, reason=[r.invalidity() for r in representations])
     valid = table["reason"].isna()
     return table[valid].drop(columns="reason"), table[~valid]
@@ -140,163 +152,119 @@ def _check(temperature: float) -> None:
         raise ValueError(f"temperature {temperature}: must be above 0 and finite")
 
 
-def _grow_all(
-    model: WyckoffTransformer,
+def _grown(
+    model: WyckoffTransformer | Ensemble,
     starts: Starts,
-    chosen: Tensor,
+    prior: Tensor,
+    n: int,
     temperature: float,
-    conditions: Conditions | None,
+    formal: bool,
     generator: torch.Generator,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Space group and number of sites of each sample (n,), element and position of each site (sites,)."""
-    parts = []
-    with tqdm(total=len(chosen), desc="sample", disable=None) as progress:
-        for part in chosen.split(BATCH):
-            elements, positions = grow(model, starts, part, temperature, conditions, generator)
-            there = elements >= 0
-            parts.append((there.sum(1), elements[there], positions[there]))
+    allowed: Tensor | None = None,
+) -> Samples:
+    """Free samples; those with an element that is not allowed are unfinished."""
+    chosen = torch.multinomial(prior, n, replacement=True, generator=generator)
+    group, parts = starts.space_group[chosen], []
+    with tqdm(total=n, desc="sample", disable=None) as progress:
+        for part in group.split(BATCH):
+            parts.append(grow(model, part, temperature, formal, generator, allowed))
             progress.update(len(part))
-    return starts.space_group[chosen], *map(torch.cat, zip(*parts, strict=True))
+    return group, *map(torch.cat, zip(*parts, strict=True))
 
 
-@torch.no_grad()
-def grow(
-    model: WyckoffTransformer,
+def _conditioned(
+    model: WyckoffTransformer | Ensemble,
     starts: Starts,
-    chosen: Tensor,
+    prior: Tensor,
     temperature: float,
-    conditions: Conditions | None,
+    conditions: Conditions,
     generator: torch.Generator,
-) -> tuple[Tensor, Tensor]:
-    """Grow samples site by site until all have stopped.
+) -> Callable[[int], Samples]:
+    """What draws samples under conditions, whichever way is quicker."""
+    impossible = obstacles(model, starts, conditions)
+    if len(impossible) == len(prior):
+        raise ValueError("; ".join(list(impossible.values())[:3]))
+    prior[list(impossible)] = 0
 
-    Args:
-        model: the model.
-        starts: what samples may start from; all can meet the conditions.
-        chosen: (b,) the start of each sample.
-        temperature: of all three heads.
-        conditions: what every sample must fulfil; None for nothing, not even formal validity.
-        generator: of everything random.
+    def free(n: int) -> Samples:
+        allowed = conditions.allowed
+        found = _grown(model, starts, prior, n, temperature, True, generator, allowed)
+        met = conditions.met(model, *found)
+        return tuple(part[met] for part in found)
 
-    Returns:
-        Elements and positions, (b, sites), -1 where there is none. A sample without conditions may end with a
-        (site symmetry, enumeration) that its group does not have, as position
-        -2 - enumerations · site symmetry - enumeration.
-    """
-    t, known = tables(), starts.elements.shape[1]
-    steps = most_sites(model) if conditions is None else conditions.steps
-    group = starts.space_group[chosen]
-    elements = F.pad(starts.elements[chosen], (0, steps), value=-1)
-    positions = F.pad(starts.positions[chosen], (0, steps), value=-1)
-    active, state = torch.arange(len(chosen)), chosen
-    for site in range(known, known + steps):
-        state, order = state.sort(stable=True)  # structures that are alike so far stand together
-        active = active[order]
-        state = state.unique_consecutive(return_inverse=True)[1]
-        before, rows = slice(max(site, 1)), max(TOKENS // (site + 1), 1)
-        for row, alike in zip(active.split(rows), state.split(rows), strict=True):
-            new = F.pad(alike.diff(), (1, 0), value=1) > 0
-            first = row[new]  # of those alike: one encoding for all
-            elements[row, site], positions[row, site] = _next_sites(
-                model,
-                (group[first], elements[first, before], positions[first, before]),
-                new.cumsum(0) - 1,
-                temperature,
-                conditions,
-                known + steps - site,
-                generator,
-            )
-        element, position = elements[active, site], positions[active, site]
-        going = element >= 0
-        if conditions is None:
-            taken = (positions[active, :site] == position[:, None]).any(1) & (t.dof[position] == 0)
-            going &= (position >= 0) & ~taken
-        state = (state * len(model.elements) + element) * len(t.group) + position
-        active, state = active[going], state[going]
-        if not len(active):
+    pilot = free(PILOT)
+    share = len(pilot[0]) / PILOT
+    if share < SELDOM:
+        stratum = torch.zeros(len(prior), dtype=torch.long)
+        return lambda n: particles.draw(
+            model, starts, prior, stratum, torch.tensor([n]), temperature, conditions, generator
+        )
+
+    def accepted(n: int) -> Samples:
+        parts, there = [pilot], len(pilot[0])
+        while there < n:
+            parts.append(free(int((n - there) / share * 1.1) + 100))
+            there += len(parts[-1][0])
+        return tuple(torch.cat(part)[:n] for part in zip(*parts, strict=True))
+
+    return accepted
+
+
+def _completed(
+    model: WyckoffTransformer | Ensemble,
+    starts: Starts,
+    temperature: float,
+    conditions: Conditions,
+    generator: torch.Generator,
+) -> Callable[[int], Samples]:
+    """What completes representations, one after the other, again and again."""
+    for obstacle in obstacles(model, starts, conditions).values():
+        raise GivenError(obstacle)
+    rows = len(starts.names)
+
+    def completed(n: int) -> Samples:
+        of = torch.arange(n) % rows
+        counts = torch.bincount(of, minlength=rows)
+        prior, stratum = torch.ones(rows, dtype=torch.double), torch.arange(rows)
+        found = particles.draw(
+            model, starts, prior, stratum, counts, temperature, conditions, generator
+        )
+        place = of.argsort(stable=True).argsort()  # samples come row by row
+        return tuple(part[place] for part in found)
+
+    return completed
+
+
+def _distinct(draws: Callable[[int], Samples], n: int) -> Samples:
+    """Samples of which no two have the same fingerprint, at most n, in the order in which they were drawn first."""
+    seen: set[str] = set()
+    kept, size = [], n
+    while len(seen) < n:
+        group, elements, positions = draws(size)
+        rows = []
+        for row, representation in enumerate(decode(group, elements, positions, VOCABULARY)):
+            if (name := representation.fingerprint()) not in seen and len(seen) < n:
+                seen.add(name)
+                rows.append(row)
+        kept.append((group[rows], elements[rows], positions[rows]))
+        if len(rows) < size * RARE:
             break
-    return elements, positions
-
-
-def _next_sites(
-    model: WyckoffTransformer,
-    known: tuple[Tensor, Tensor, Tensor],
-    of: Tensor,
-    temperature: float,
-    conditions: Conditions | None,
-    steps: int,
-    generator: torch.Generator,
-) -> tuple[Tensor, Tensor]:
-    """Element and position of the next site of each row (r,), -1 for STOP.
-
-    Args:
-        known: space group (u,), elements and positions (u, known) of u different contexts.
-        of: (r,) which of them each row has.
-        steps: how many sites may be added yet.
-    """
-    formal, n_elements = conditions is not None, len(model.elements)
-    context = model.encode(*known)
-    logits = model.element_logits(context, formal)
-    if formal:
-        ahead = outlook(context, known[2], conditions, steps)
-        offered = conditions.allowed & (ahead.fits(ahead.short + 1)[:, None] | ahead.lacking)
-        logits[:, :-1].masked_fill_(~offered, -torch.inf)
-        logits[:, -1].masked_fill_(ahead.short > 0, -torch.inf)
-    drawn = _draw(logits, temperature, generator, of)
-    row = (drawn < n_elements).nonzero().ravel()
-    element, position = torch.full((2, len(of)), -1)
-    element[row] = drawn[row]
-
-    # each distinct question once, and only where there is a choice
-    question, of = (of[row] * n_elements + drawn[row]).unique(return_inverse=True)
-    place, drawn = question // n_elements, question % n_elements
-    if formal:
-        free = context.free[place]
-        if conditions.max_atoms is not None:
-            others = ahead.short[place] - ahead.lacking[place, drawn].long()
-            spare = ahead.atoms[place] - ahead.least[place, others]
-            atoms = tables().multiplicity[model.lookup[context.space_group[place]]]
-            free &= atoms <= spare[:, None, None]
-    else:
-        free = torch.ones(len(place), *model.lookup.shape[1:], dtype=torch.bool)
-
-    def answer(offered: Tensor, ask: Callable[[Tensor], Tensor], of: Tensor) -> Tensor:
-        """One of the offered classes (q, classes) for each row (r,) of these."""
-        logits = torch.zeros(offered.shape)
-        choice = (offered.sum(1) > 1).nonzero().ravel()
-        if len(choice):
-            logits[choice] = ask(choice)
-        return _draw(logits.masked_fill(~offered, -torch.inf), temperature, generator, of)
-
-    symmetry = answer(
-        free.any(2), lambda q: model.symmetry_logits(context, place[q], drawn[q], formal), of
+        size = min(2 * size, BATCH)
+    widest = max(part.shape[1] for _, part, _ in kept)
+    ends = [(0, widest - part.shape[1]) for _, part, _ in kept]
+    return (
+        torch.cat([group for group, _, _ in kept]),
+        *(
+            torch.cat([F.pad(part[i], end, value=-1) for part, end in zip(kept, ends, strict=True)])
+            for i in (1, 2)
+        ),
     )
-    n_symmetries, n_enumerations = model.lookup.shape[1:]
-    question, of = (of * n_symmetries + symmetry).unique(return_inverse=True)
-    earlier, chosen = question // n_symmetries, question % n_symmetries
-    place, drawn = place[earlier], drawn[earlier]
-    enumeration = answer(
-        free[earlier, chosen],
-        lambda q: model.enumeration_logits(context, place[q], drawn[q], chosen[q], formal),
-        of,
-    )
-    found = model.lookup[context.space_group[place[of]], symmetry, enumeration]
-    position[row] = found.where(found >= 0, -2 - n_enumerations * symmetry - enumeration)
-    return element, position
 
 
-def _draw(
-    logits: Tensor, temperature: float, generator: torch.Generator, of: Tensor | None = None
-) -> Tensor:
-    """A class for each row of logits (u, classes), or for each of some rows (r,) of them."""
-    logits = logits - logits.amax(1, keepdim=True)
-    temperature = min(max(temperature, 1e-30), 1e30)  # beyond, float32 has no numbers
-    cumulative = (logits / temperature).softmax(1).cumsum(1, dtype=torch.double)
-    if of is not None:
-        cumulative = cumulative[of]
-    level = torch.rand(len(cumulative), 1, dtype=torch.double, generator=generator)
-    level *= cumulative[:, -1:]  # below it: no class without probability is ever drawn
-    return torch.searchsorted(cumulative, level, right=True).squeeze(1)
+def _sites(group: Tensor, elements: Tensor, positions: Tensor) -> tuple[Tensor, ...]:
+    """Space group and number of sites of each sample (n,), element and position of each site (sites,)."""
+    there = elements >= 0
+    return group, there.sum(1), elements[there], positions[there]
 
 
 def _table(
@@ -308,8 +276,8 @@ def _table(
     letters = [p.letter for number in range(1, 231) for p in space_group(number).positions]
     symbols = [t.symmetries[i] for i in t.symmetry.tolist()]
     values = (
-        np.array(model.elements, object)[element],
-        *(np.array(column, object)[position] for column in (letters, symbols)),
+        np.array(model.elements, object)[element.numpy()],
+        *(np.array(column, object)[position.numpy()] for column in (letters, symbols)),
         *(column[position] for column in (t.enumeration, t.multiplicity, t.dof)),
     )
     columns = {"material_id": [str(i) for i in range(len(ends))], "space_group": group.numpy()}

@@ -147,6 +147,15 @@ class Hull:
         return {"e_above_hull": above, "hull_covered": covered, "implausible": implausible}
 
 
+def stable(crystals: pd.DataFrame) -> pd.Series:
+    """Which crystals have converged below STABLE, and not so far below the hull that something is wrong.
+
+    Args:
+        crystals: with `converged` and the columns of `Hull.judge`.
+    """
+    return (crystals["e_above_hull"] < STABLE) & crystals["converged"] & ~crystals["implausible"]
+
+
 def read_table(path: Path) -> pd.DataFrame:
     """A table of energies, as `Hull` takes it.
 

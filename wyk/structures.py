@@ -24,7 +24,7 @@ from tqdm import tqdm
 from wyk import checkpoint, drawing, pool, relaxation, starts
 from wyk.paths import writing
 from wyk.representation import ANGLE_TOLERANCE, SYMPREC, WyckoffRepresentation, from_structure
-from wyk.stability import Hull
+from wyk.stability import Hull, stable
 from wyk.tables import COLUMNS, from_table, read_representations, write_representations
 
 DRAWS = (2, 4, 6, 8)  # see `drawing.number`
@@ -136,6 +136,7 @@ def build(
     seed: int = 0,
     time_limit: float = 300,
     hull: Hull | None = None,
+    until_stable: int | None = None,
 ) -> pd.DataFrame:
     """Crystals of the first n representations of a Parquet: the lowest energy of several draws each.
 
@@ -156,6 +157,7 @@ def build(
         seed: of the draws.
         time_limit: seconds for all draws of a representation and their relaxation.
         hull: for `e_above_hull`; the shipped reference if None.
+        until_stable: after so many stable crystals (see `stability.stable`) the rows that follow are left out.
 
     Returns:
         The crystals table: the representation's columns (as asked for, not as found), `cif`, `energy_per_atom`
@@ -186,8 +188,9 @@ def build(
     else:
         run = partial(pool.as_done, jobs=jobs, time_limit=time_limit, memory=pool.share(jobs))
     with _journal(out / DONE) as (file, done):
+        enough = _Enough(frame, tasks, hull, until_stable)
         missing = {key: arguments for key, arguments in tasks.items() if key not in done}
-        if missing:
+        if missing and not enough(done):
             begun = {"initial": len(tasks) - len(missing), "total": len(tasks)}
             with closing(run(crystallise, missing)) as results:  # on any error the work stops
                 for key, result, reason in tqdm(
@@ -195,7 +198,11 @@ def build(
                 ):
                     done[key] = result or {"reason": reason}
                     _append(file, {"key": key, **done[key]})
-        rows = [_row(done[key], arguments[1]) for key, arguments in tasks.items()]
+                    if enough(done):
+                        break
+        keys = [*tasks][: enough(done)]
+        frame = frame.head(len(keys))
+        rows = [_row(done[key], tasks[key][1]) for key in keys]
         # with types that hold where all are null
         types = {"cif": "str", "reason": "str", "finish_gain": float}
         crystals = pd.concat([frame, pd.DataFrame(rows).astype(types)], axis=1)
@@ -227,6 +234,34 @@ def _tasks(
         settings = repr((arguments, time_limit)).encode()
         tasks[hashlib.sha256(code + settings).hexdigest()] = arguments
     return tasks
+
+
+class _Enough:
+    """Says how many rows, from the first, hold the stable crystals that are wanted; 0 before they do."""
+
+    def __init__(
+        self, frame: pd.DataFrame, tasks: dict[str, tuple], hull: Hull, wanted: int | None
+    ):
+        self.frame, self.keys, self.hull, self.wanted = frame, [*tasks], hull, wanted
+        self.rows, self.stable = 0, 0  # looked at, and stable ones among them
+
+    def __call__(self, done: dict[str, dict]) -> int | None:
+        """How many of all rows; None if all of them are wanted.
+
+        Args:
+            done: results by the key of their task, of more rows each time.
+        """
+        if self.wanted is None:
+            return None
+        while self.stable < self.wanted and self.rows < len(self.keys):
+            if self.keys[self.rows] not in done:
+                return 0
+            row = self.frame.iloc[[self.rows]].reset_index(drop=True)
+            found = pd.DataFrame([_row(done[self.keys[self.rows]], 1)])
+            row = pd.concat([row, found], axis=1)
+            self.stable += int(stable(row.assign(**_judged(row, self.hull))).sum())
+            self.rows += 1
+        return self.rows
 
 
 def _sources() -> list[str]:
