@@ -23,6 +23,7 @@ from wyk.representation import ELEMENTS, MOST_ATOMS
 
 MOST_CODED = 9000  # sites whose images fit into 64 bits
 MERGED = 0.4  # Å; images of a site closer than this are one atom
+SITE = tuple(f"_atom_site_fract_{axis}" for axis in "xyz")
 MULTIPLICITIES = ("_atom_site_symmetry_multiplicity", "_atom_site_site_symmetry_multiplicity")
 FORMULA = re.compile(r"\s*([A-Z][a-z]?)\s*(\d+(?:\.\d*)?|\.\d+)?(?:\(\d+\))?")
 
@@ -88,7 +89,7 @@ def _crystal(text: str) -> Tags:
     crystals = []
     for block in blocks:
         tags = Tags(block)
-        if any(tags.column("_atom_site_fract_x")):
+        if any(any(tags.column(tag)) for tag in SITE):  # a template's are all `?`
             crystals.append(tags)
     if not crystals:
         raise ValueError("no atoms in the CIF")
@@ -112,7 +113,7 @@ def _lattice(tags: Tags) -> np.ndarray:
 
 
 def _sites(tags: Tags) -> _Sites:
-    x, y, z = (tags.column(f"_atom_site_fract_{axis}") for axis in "xyz")
+    x, y, z = map(tags.column, SITE)
     n = len(x)
     if n > MOST_ATOMS:
         raise ValueError(f"{n:,} sites; up to {MOST_ATOMS:,} can be read")

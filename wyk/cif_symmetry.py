@@ -166,7 +166,9 @@ def named(name: str) -> tuple[Setting, ...]:
 
     Short monoclinic names mean any axis, names without a suffix either origin, or either axes of R groups.
     """
-    key = re.sub(r"\((\d)\)", r"\1", re.sub(r"[\s_'\"~]", "", name).lower())
+    key = re.sub(r"[\s_'\"~]", "", name).lower()
+    key = re.sub(r"(?:\(\d{2,3}\)|\(?(?:#|,?no\.?)\d{1,3}\)?)$", "", key)  # its number
+    key = re.sub(r"\((\d)\)", r"\1", key)
     origin = re.fullmatch(
         r"(.+?)(?:(?::o?|\(?origin(?:choice)?|,?choice)([12])\)?|[:(]?([hrsz])\)?)", key
     )
@@ -175,9 +177,13 @@ def named(name: str) -> tuple[Setting, ...]:
         key, suffix = origin[1], (origin[2] or origin[3]).upper()
         suffix = {"S": "1", "Z": "2"}.get(suffix, suffix)
     plain, colon, qualifier = key.partition(":")
-    groups = _table().get(plain) or _table().get(_shortened(plain)) or []
-    if not groups and (found := gemmi.find_spacegroup_by_name(plain)):
-        groups = _table()[found.hm.replace(" ", "").lower()]
+    groups = []
+    for spelling in (plain, _shortened(plain)):
+        if spelling.isdigit():  # which gemmi would take as a number
+            continue
+        found = gemmi.find_spacegroup_by_name(spelling)  # knows e glides, and m 3 m
+        other = found.hm.replace(" ", "").lower() if found else ""
+        groups = groups or _table().get(spelling) or _table().get(other, [])
     if suffix and any(g.ext == suffix for g in groups):
         groups = [g for g in groups if g.ext == suffix]
     if colon:
@@ -204,7 +210,11 @@ def coded(group: gemmi.SpaceGroup, code: str) -> bool:
 
 def _numbered(number: int, code: str | None) -> tuple[Setting, ...]:
     groups = [g for g in gemmi.spacegroup_table() if g.number == number]
-    return tuple(of_group(g.xhm()) for g in groups if code is None or coded(g, code))
+    if code is not None:
+        groups = [g for g in groups if coded(g, code)]
+        standard = [g for g in groups if g.ext.strip("\0").lower() + g.qualifier == code.lower()]
+        groups = standard or groups
+    return tuple(of_group(g.xhm()) for g in groups)
 
 
 # --- what a file states

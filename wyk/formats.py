@@ -39,11 +39,13 @@ def read_poscar(text: str) -> Cell:
         if n > MOST_ATOMS:
             raise ValueError(f"{n:,} atoms in the cell; up to {MOST_ATOMS:,} can be read")
         rows = [line.split() for line in lines[start : start + n]]
+        if len(rows) < n or any(len(row) < 3 for row in rows):
+            raise ValueError(f"only a part of its {n} atoms")
         places = np.array([[float(word) for word in row[:3]] for row in rows]).reshape(-1, 3)
     except FAULTS as error:
-        raise ValueError(f"not a POSCAR ({error})") from error
-    if len(rows) != n or lattice.shape != (3, 3) or not mode or min(counts, default=0) < 1:
-        raise ValueError(f"not a POSCAR, or only a part of one ({len(rows)} of {n} atoms)")
+        raise ValueError(f"not a POSCAR, or only a part of one ({error})") from error
+    if lattice.shape != (3, 3) or not mode or min(counts, default=0) < 1:
+        raise ValueError("not a POSCAR, or only a part of one")
     each = [symbol for symbol, count in zip(symbols, counts, strict=False) for _ in range(count)]
     behind = [row[3] for row in rows if len(row) > 3 and row[3] in NUMBERS]
     behind = behind if len(behind) == n and not selective else []
