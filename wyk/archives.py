@@ -80,7 +80,7 @@ def tar_members(stream: BinaryIO) -> Iterator[Member]:
     """
     number, name, size = 0, None, None
     while True:
-        block = _exactly(stream, BLOCK)
+        block = exactly(stream, BLOCK)
         if len(block) < BLOCK or not block.strip(b"\0"):
             if number == 0 or 0 < len(block) < BLOCK:
                 raise DamagedError("is not a tar, or only a part of one")
@@ -95,7 +95,7 @@ def tar_members(stream: BinaryIO) -> Iterator[Member]:
         if info.type in (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, b"L", b"K"):
             if info.size > LONGEST_HEADER:
                 raise DamagedError(f"has a header of {info.size:,} bytes after {number} files")
-            data = _exactly(stream, info.size)
+            data = exactly(stream, info.size)
             _skip(stream, -info.size % BLOCK)
             if info.type == b"L":
                 name = data.rstrip(b"\0").decode("utf-8", "surrogateescape")
@@ -103,8 +103,14 @@ def tar_members(stream: BinaryIO) -> Iterator[Member]:
                 records = _extended(data)
                 name, size = records.get("path", name), records.get("size", size)
             continue
-        length = int(size) if size is not None and size.isdecimal() and len(size) < 20 else info.size
-        own = (name or info.name).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        length = (
+            int(size) if size is not None and size.isdecimal() and len(size) < 20 else info.size
+        )
+        own = (
+            (name or info.name)
+            .encode("utf-8", "surrogateescape")
+            .decode("utf-8", "backslashreplace")
+        )
         name = size = None
         length = 0 if info.type in (b"1", b"2", b"3", b"4", b"5", b"6") else length
         part = _Slice(stream, length)
@@ -115,7 +121,8 @@ def tar_members(stream: BinaryIO) -> Iterator[Member]:
         _skip(stream, part.left + -length % BLOCK)
 
 
-def _exactly(stream: BinaryIO, size: int) -> bytes:
+def exactly(stream: BinaryIO, size: int) -> bytes:
+    """So many bytes of a stream, or what there is; a stream asked for them at once would make room for all."""
     parts = []
     while size and (part := stream.read(min(size, PART))):
         parts.append(part)

@@ -38,9 +38,7 @@ def check_site(label: str, element: str, occupancy: float = 1) -> None:
         )
 
 
-def cell(
-    lattice: object, coordinates: object, symbols: list[str], cartesian: bool = False
-) -> Cell:
+def cell(lattice: object, coordinates: object, symbols: list[str], cartesian: bool = False) -> Cell:
     """A cell from what a file lists.
 
     Args:

@@ -73,7 +73,10 @@ def readings(
     runs = {key: re.match("[A-Za-z]+", key[0])[0] for key in choices}  # CM1 and CM2 are the same
     options = {(runs[key], key[1], choices[key]): choices[key] for key in choices}
     combinations = [
-        [dict(zip(options, chosen, strict=True))[runs[key], key[1], choices[key]] for key in symbols]
+        [
+            dict(zip(options, chosen, strict=True))[runs[key], key[1], choices[key]]
+            for key in symbols
+        ]
         for chosen in islice(product(*options.values()), MOST_READINGS)
     ]
     if sure:

@@ -32,7 +32,7 @@ def read_poscar(text: str) -> Cell:
         named = not lines[5].split()[0].isdecimal()
         symbols = [re.split(r"[_/.]", word)[0] for word in lines[5 if named else 0].split()]
         at = 6 if named else 5
-        counts = [int(word) for word in lines[at].split() if word.isdecimal()]
+        counts = [int(word) for word in lines[at].split()]
         selective = lines[at + 1][:1] in ("S", "s")
         mode = lines[at + 2 if selective else at + 1][:1]
         n, start = sum(counts), at + (3 if selective else 2)
@@ -144,7 +144,11 @@ def is_crystal(data: object) -> bool:
     """Whether something from JSON is meant as a crystal."""
     if not isinstance(data, dict):
         return False
-    marks = ("lattice", "sites"), ("lattice_vectors", "cartesian_site_positions"), ("lattice_mat", "coords")
+    marks = (
+        ("lattice", "sites"),
+        ("lattice_vectors", "cartesian_site_positions"),
+        ("lattice_mat", "coords"),
+    )
     return (
         data.get("@class") in STRUCTURES
         or any(all(mark in data for mark in pair) for pair in marks)
@@ -171,7 +175,9 @@ def from_data(data: object) -> Cell:
         lattice, sites = _vectors(data["lattice"]), data["sites"]
         if len(sites) > MOST_ATOMS:
             raise ValueError(f"{len(sites):,} atoms in the cell; up to {MOST_ATOMS:,} can be read")
-        species = [[(str(s["element"]), float(s["occu"])) for s in site["species"]] for site in sites]
+        species = [
+            [(str(s["element"]), float(s["occu"])) for s in site["species"]] for site in sites
+        ]
         fractional = np.array([site["abc"] for site in sites], float).reshape(-1, 3)
     except FAULTS as error:
         reason = f"{type(error).__name__}: {error}"

@@ -82,7 +82,7 @@ def json_items(file: TextIO) -> Iterator[tuple[str | None, object]]:
         elif first == "{":
             yield from _dict(text)
         else:
-            yield "", text.value()
+            raise DamagedError(f"{first!r} where a list or an object is due")
 
 
 def _list(text: _Text) -> Iterator[object]:

@@ -60,7 +60,9 @@ def charge_neutral(formula: str, oxidation_states: str = "smact14") -> bool:
         elements = [Element(symbol) for symbol in symbols]
     except (KeyError, NameError):
         return False
-    states = [getattr(element, f"oxidation_states_{oxidation_states}") or () for element in elements]
+    states = [
+        getattr(element, f"oxidation_states_{oxidation_states}") or () for element in elements
+    ]
     if prod(map(len, states)) > COMBINATIONS and not set(symbols) <= set(metals):
         return False
     return smact_validity(

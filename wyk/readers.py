@@ -28,7 +28,13 @@ from wyk.records import (
 )
 
 Item = Record | Rejected | LeftOut
-SINGLE = {".cif": "cif", ".mcif": "cif", ".vasp": "poscar", ".poscar": "poscar", ".contcar": "poscar"}
+SINGLE = {
+    ".cif": "cif",
+    ".mcif": "cif",
+    ".vasp": "poscar",
+    ".poscar": "poscar",
+    ".contcar": "poscar",
+}
 MANY = {
     ".csv": streams.csv_rows,
     ".parquet": streams.parquet_rows,
@@ -38,7 +44,11 @@ MANY = {
     ".xyz": streams.frames,
     ".extxyz": streams.frames,
 }
-ARCHIVES = {".zip": archives.zip_members, ".tar": archives.tar_members, ".tgz": archives.tar_members}
+ARCHIVES = {
+    ".zip": archives.zip_members,
+    ".tar": archives.tar_members,
+    ".tgz": archives.tar_members,
+}
 KINDS = ".cif, .mcif, .vasp, .xyz, .json, .jsonl, .csv, .parquet, .zip, .tar (all but .parquet and .zip also .gz)"
 JUNK = {"__MACOSX", "__pycache__"}  # folders; and whatever begins with a dot
 COPIES = {  # file → what holds the same crystals, beside it
@@ -94,7 +104,11 @@ def file_records(
 
 def listed(others: list[LeftOut]) -> str:
     """Files that were left out, in words."""
-    files = "1 file that is no crystal" if len(others) == 1 else f"{len(others)} files that are no crystals"
+    files = (
+        "1 file that is no crystal"
+        if len(others) == 1
+        else f"{len(others)} files that are no crystals"
+    )
     names = ", ".join(item.name[-60:] for item in others[:5]) + (", …" if len(others) > 5 else "")
     return f"left out {files}: {names}"
 
@@ -211,7 +225,7 @@ def _member(stream: BinaryIO, where: str, name: str, nested: bool) -> Iterator[I
         elif suffix in SINGLE:
             yield _single(_plain(stream), where, stem, SINGLE[suffix])
         elif suffix == ".parquet" and nested:
-            content = stream.read(LARGEST + 1)
+            content = archives.exactly(stream, LARGEST + 1)
             if len(content) > LARGEST:
                 yield Rejected(where, stem, f"more than {LARGEST >> 20} MB; unpack it first")
             else:
@@ -235,7 +249,7 @@ def _many(suffix: str, stream: BinaryIO, where: str, stem: str) -> Iterator[Reco
 
 
 def _single(stream: BinaryIO, where: str, material_id: str, kind: str) -> Record | Rejected:
-    content = stream.read(LARGEST + 1)
+    content = archives.exactly(stream, LARGEST + 1)
     if len(content) > LARGEST:
         return Rejected(where, material_id, f"more than {LARGEST >> 20} MB of text")
     return Record(where, material_id, content.decode("utf-8-sig", errors="replace"), kind)

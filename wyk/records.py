@@ -104,13 +104,17 @@ def row(where: str, number: int, column: str, values: dict, prefix: str = "") ->
         values: column → value.
         prefix: of the material_id, where the row has none of its own.
     """
-    names = (" ".join(str(values[name]).split()) for name in IDS if values.get(name) not in (None, ""))
+    names = (
+        " ".join(str(values[name]).split()) for name in IDS if values.get(name) not in (None, "")
+    )
     material_id = next(filter(None, names), "")[:300]
     where += f" ({material_id})" if material_id else ""
     material_id = material_id or f"{prefix}{number}"
     value = values.get(column)
     if column == OPTIMADE[0] and value:
-        value = {name: _decoded(values.get(name)) for name in (*OPTIMADE, "species", "dimension_types")}
+        value = {
+            name: _decoded(values.get(name)) for name in (*OPTIMADE, "species", "dimension_types")
+        }
     if not value:
         reason = values.get("reason") or f"nothing in column `{column}`"
         return Rejected(where, material_id, str(reason))  # our own crystals say why there is none
@@ -144,6 +148,8 @@ def _format(text: str, column: str) -> str:
         return "cif"
     if re.match(r"\d+\s*\n.*lattice\s*=", start, re.IGNORECASE):
         return "extxyz"
-    if column.startswith("poscar") or re.match(r".*\n\s*-?[\d.]+\s*\n(\s*-?\d\S*){3}\s*\n", text[:2000]):
+    if column.startswith("poscar") or re.match(
+        r".*\n\s*-?[\d.]+\s*\n(\s*-?\d\S*){3}\s*\n", text[:2000]
+    ):
         return "poscar"
     return "json" if column == "structure" else "cif"

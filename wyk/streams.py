@@ -29,7 +29,7 @@ from wyk.records import (
     wanted_columns,
 )
 
-HELD = 1000  # rows that are no crystals, after which a file is believed to hold some
+HELD = 1000  # rows that are no crystals, after which a file is believed to hold none
 UNPACKING = (OSError, EOFError, zlib.error)  # of damaged gzip
 
 csv.field_size_limit(4 * LARGEST)  # up to here a field spoils its row, beyond it the file
@@ -90,7 +90,9 @@ def json_lines(stream: BinaryIO, label: str, prefix: str = "") -> Iterator[Recor
     """The crystals of JSON lines, one each."""
     number = 0
     try:
-        for number, line in enumerate(filter(bytes.strip, iter(lambda: stream.readline(LARGEST), b"")), 1):
+        for number, line in enumerate(
+            filter(bytes.strip, iter(lambda: stream.readline(LARGEST), b"")), 1
+        ):
             try:
                 value = json.loads(line.decode("utf-8-sig", errors="replace"))
             except (ValueError, RecursionError) as error:
@@ -127,16 +129,18 @@ def believed(items: Iterator[Record | Rejected]) -> Iterator[Record | Rejected]:
     Raises:
         NoCrystalsError: then.
     """
-    held: list[Rejected] | None = []
+    held: list[Rejected] = []
     for item in items:
-        if held is not None and isinstance(item, _Nothing) and len(held) < HELD:
-            held.append(item)
-            continue
-        yield from held or ()
-        held = None
-        yield item
-    if held is not None:
+        if not isinstance(item, _Nothing):
+            yield from held
+            yield item
+            break
+        held.append(item)
+        if len(held) == HELD:
+            raise NoCrystalsError(f"holds no crystals in its first {HELD:,} rows")
+    else:
         raise NoCrystalsError("holds no crystals")
+    yield from items
 
 
 def frames(stream: BinaryIO, label: str, prefix: str = "") -> Iterator[Record | Rejected]:
