@@ -38,9 +38,13 @@ def read_cif(text: str) -> Cell:
     lattice = _lattice(tags)
     sites = _sites(tags)
     claims = _claims(tags)
-    meant, possible = cif_elements.readings(sites.symbols, sites.labels, bool(claims.formula))
+    if NUMBERS.keys() >= set(sites.types):
+        meant, possible = [sites.types], []
+    else:
+        formula = bool(claims.formula)
+        meant, possible = cif_elements.readings(sites.symbols, sites.labels, formula)
     for symbols in meant:
-        if sites.occupancies or not NUMBERS.keys() >= set(symbols):
+        if sites.occupancies or symbols is not sites.types:
             occupancies = sites.occupancies or [1.0] * len(symbols)
             for site in zip(sites.labels, symbols, occupancies, strict=True):
                 check_site(*site)
@@ -70,9 +74,15 @@ def read_cif(text: str) -> Cell:
 @dataclass(frozen=True)
 class _Sites:
     labels: list[str]
-    symbols: list[tuple[str, bool]]  # see `cif_elements.readings`
+    types: list[str]
     places: np.ndarray
     occupancies: list[float] | None  # None if all are 1
+
+    @property
+    def symbols(self) -> list[tuple[str, bool]]:
+        """Of each, its type symbol and True, or its label and False."""
+        both = zip(self.types, self.labels, strict=True)
+        return [(kind, True) if kind else (label, False) for kind, label in both]
 
 
 def _crystal(text: str) -> Tags:
@@ -85,10 +95,10 @@ def _crystal(text: str) -> Tags:
             blocks = list(gemmi.cif.read_string(text, 0))  # a tag twice is judged by its values
     except Exception as error:  # of several kinds, raised through C++
         raise ValueError(f"not a CIF: {error}") from error
-    crystals = []
+    crystals = []  # without a template's block, whose sites are all `?`
     for block in blocks:
         tags = Tags(block)
-        if any(any(tags.column(tag)) for tag in SITE):  # a template's are all `?`
+        if any(tags.column(SITE[0])) or any(any(tags.column(tag)) for tag in SITE[1:]):
             crystals.append(tags)
     if not crystals:
         raise ValueError("no atoms in the CIF")
@@ -123,9 +133,7 @@ def _sites(tags: Tags) -> _Sites:
         raise ValueError("sites without all their coordinates")
     if any(number(text) > 0 for text in tags.column("_atom_site_attached_hydrogens")):
         raise ValueError("hydrogen atoms that have no coordinates (_atom_site_attached_hydrogens)")
-    both = list(zip(types, names, strict=True))
-    labels = [name or kind or "without a label" for kind, name in both]
-    symbols = [(kind, True) if kind else (name, False) for kind, name in both]
+    labels = names if all(names) else [a or b or "?" for a, b in zip(names, types, strict=True)]
     full = all(text == "1" for text in occupied)
     occupancies = None if full else [number(text) if text else 1.0 for text in occupied]
     places = np.array([number(text) for text in x + y + z]).reshape(3, n).T.copy()
@@ -133,7 +141,7 @@ def _sites(tags: Tags) -> _Sites:
         for label, place in zip(labels, places, strict=True):
             if not np.isfinite(place).all():
                 raise ValueError(f"no finite coordinates on site {label}")
-    return _Sites(labels, symbols, places, occupancies)
+    return _Sites(labels, types, places, occupancies)
 
 
 # --- what it says about them
@@ -160,7 +168,7 @@ class _Claims:
 
     def denied(self, images: list[int], numbers: list[int], order: int) -> str | None:
         """Why sites with so many images each, of a group with so many operations, are not those meant."""
-        if self.multiplicities is not None:
+        if self.multiplicities is not None and self.multiplicities != images:
             both = zip(self.multiplicities, images, strict=True)
             said = [(m, n) for m, n in both if m != n and m == m]
             # some programs write the order of the site symmetry there
@@ -182,6 +190,8 @@ class _Claims:
         return None
 
     def _counted(self, counts: dict[int, int]) -> bool:
+        if counts == self.formula and self.units in (None, 1):
+            return True
         whole = all(float(n).is_integer() for n in self.formula.values())
 
         def close(count: float, said: float) -> bool:

@@ -13,6 +13,7 @@ from wyk.cif_tags import Tags
 from wyk.settings import P1, Setting, coded, named, numbered, of_operations
 
 MOST_OPERATIONS = 192  # of symmetry, in a conventional cell: those of the groups 225 to 228
+LONGEST_WORD = 100  # characters of a name
 MISFIT = 0.01  # of the cell's metric: half a percent of a length, a third of a degree
 OPERATIONS = (
     "_space_group_symop_operation_xyz",
@@ -75,13 +76,10 @@ def readings(tags: Tags, metric: np.ndarray) -> Readings:
     if any(mark in every for mark in MODULATED):
         tag = next(tag for tag in tags.names() if any(mark in tag for mark in MODULATED))
         raise ValueError(f"a modulated structure ({tag}); only crystals in three dimensions")
-    said = _said(
-        _operations(tags),
-        tuple(text[:100] for tag in NAMES if (text := tags.text(tag))),
-        tuple(text[:100] for tag in HALLS if (text := tags.text(tag))),
-        tuple(text[:100] for tag in GROUP_NUMBERS if (text := tags.text(tag))),
-        next((code[:100] for tag in CODES if (code := tags.text(tag))), None),
-    )
+    words = [tags.texts(group) for group in (NAMES, HALLS, GROUP_NUMBERS, CODES)]
+    if any(len(text) > LONGEST_WORD for texts in words for text in texts):
+        raise ValueError(f"unusable symmetry: a name of more than {LONGEST_WORD} characters")
+    said = _said(_operations(tags), *words)
     if said.listed is P1 and said.complaint is None and all(s.key == P1.key for s in said.worded):
         return ONLY_P1
     if said.listed is None and not said.broken and not said.named:
@@ -136,8 +134,9 @@ def _said(
     names: tuple[str, ...],
     halls: tuple[str, ...],
     numbers: tuple[str, ...],
-    code: str | None,
+    codes: tuple[str, ...],
 ) -> _Said:
+    code = codes[0] if codes else None
     listed, broken, complaint = None, "", None
     if texts:
         try:

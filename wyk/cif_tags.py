@@ -44,6 +44,15 @@ class Tags:
         """All of them."""
         return self._places
 
+    def texts(self, tags: tuple[str, ...]) -> tuple[str, ...]:
+        """What stands behind these tags, without those that say nothing."""
+        found = self._places.keys() & tags
+        return (
+            tuple(text for tag in tags if tag in found and (text := self.text(tag)))
+            if found
+            else ()
+        )
+
     def column(self, tag: str) -> list[str]:
         """What stands behind a tag, "" for nothing; one value if it is in no loop, none without the tag."""
         place = self._places.get(tag)
