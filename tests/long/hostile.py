@@ -278,7 +278,8 @@ def formats(random: Random, stock: Path) -> Attack:
     os.mkdir("in")
     for i in range(8):
         name, crystal = crystals[i] if i < 2 else random.choice(crystals)
-        text, suffix = written(random, crystal)
+        # the same cell as in the table, so that the good ones are as they are alone
+        text, suffix = (crystal.to_json().encode(), ".json") if i < 2 else written(random, crystal)
         text = text if i < 2 else mutated(random, text)
         if random.randrange(3) == 0:
             text, suffix = gzip.compress(text), f"{suffix}.gz"
