@@ -553,3 +553,17 @@ def test_a_cell_that_is_thin_in_any_basis_is_refused():
         represent_record(
             Record("", "", write((9, 9, 0.3, 90, 90, 90), [], ["Al1 Al 0 0 0"]), "cif")
         )
+
+
+@pytest.mark.parametrize("vast", ["1e308", "-1e308", "1e200", "1e-300", "1e17"])
+def test_vast_numbers_are_refused(vast):
+    for text in (
+        write((vast, 6, 7, 90, 90, 90), [f"{HM} 'P m m 2'"], ROWS),
+        write(
+            (5, 6, 7, 90, 90, 90), [f"{HM} 'P m m 2'"], [f"Fe1 Fe {vast} 0 0", f"O1 O 0 {vast} .5"]
+        ),
+    ):
+        try:
+            represent_record(Record("", "", text, "cif"))
+        except ValueError:
+            continue

@@ -3,6 +3,7 @@
 The text may come from strangers: it is refused in a sentence, and nothing in it is executed or imported.
 """
 
+import numpy as np
 from pymatgen.core import Structure
 
 from wyk.atoms import Cell, unsheared
@@ -52,4 +53,8 @@ def read_cell(record: Record) -> Cell:
     """
     if not record.text.strip():
         raise ValueError("empty text")
-    return unsheared(READERS[record.format](record.text))
+    try:
+        with np.errstate(all="ignore"):  # vast numbers are refused, here or by `check_cell`
+            return unsheared(READERS[record.format](record.text))
+    except ArithmeticError as error:
+        raise ValueError(f"numbers that no crystal has ({error})") from error
