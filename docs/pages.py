@@ -26,7 +26,8 @@ EXPERIMENT = "biternary_7k"  # whose results are shown
 AS_THEY_ARE = ("CONTRIBUTING.md", "wyk/reference/README.md")
 LAST = "Tool, figures, reports"
 GROUPS = {  # modules along the pipeline; those not named here are in the last group
-    "Representation": "spacegroups representation tables cells readers datasets origins downloads parameters",
+    "Representation": "spacegroups representation tables cells atoms formats cif cif_tags cif_elements cif_symmetry "
+    "settings images readers records archives streams json_stream datasets origins downloads parameters",
     "Model and training": "tokenization descriptors charges layers model objective fitting ensemble distillation "
     "calibration checkpoint training trials setlikelihood",
     "Sampling and likelihood": "conditions sampling sweep likelihood",

@@ -152,3 +152,14 @@ def test_without_novel_samples_there_are_no_distances():
     assert alone["sites_ks"] | {"floor_n": 0} == {
         "value": None, "n": 0, "interval": None, "floor": None, "floor_n": 0,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("states", ["smact14", "icsd24"])
+def test_an_element_that_smact_does_not_know_costs_its_own_row_only(states):
+    assert not metrics.charge_neutral("OgF4", states)
+    assert not metrics.charge_neutral("RfO2", states)
+    assert metrics.charge_neutral("ZrO2", states)
+    superheavy = WyckoffRepresentation(225, ("Og", "F"), ("a", "c"))
+    frame = to_table([SALT, superheavy])
+    entry = metrics.raw(frame, frame, frame.head(0), frame.head(0))[f"charge_neutrality_{states}"]
+    assert (entry["numerator"], entry["denominator"]) == (1, 2)

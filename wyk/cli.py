@@ -34,7 +34,8 @@ def represent(
     from wyk import datasets
 
     summary = datasets.represent(source, out, jobs)
-    typer.echo(f"{out}: {summary.n} representations, {summary.rejected} rejected")
+    beside = f", {summary.left_out} files left out" if summary.left_out else ""
+    typer.echo(f"{out}: {summary.n} representations, {summary.rejected} rejected{beside}")
 
 
 @app.command()

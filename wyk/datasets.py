@@ -25,7 +25,7 @@ from wyk.cells import read_cell, represent_record, to_structure
 from wyk.origins import FILES, SPLITS, check
 from wyk.paths import DATA, writing
 from wyk.pool import Failed, in_order
-from wyk.readers import Record, Rejected, file_records, holds_crystals
+from wyk.readers import LeftOut, Record, Rejected, file_records, holds_crystals, listed
 from wyk.representation import WyckoffRepresentation
 from wyk.tables import COLUMNS, from_table, read_rows, row_fault, to_table, write_representations
 
@@ -35,20 +35,24 @@ NAMES = ("aflow", "biternary_7k", *dict.fromkeys(name.split("/")[0] for name in 
 
 @dataclass(frozen=True)
 class Summary:
-    """How many crystals were represented, and how many rejected."""
+    """How many crystals were represented, how many rejected, and how many files were no crystals."""
 
     n: int
     rejected: int
+    left_out: int = 0
 
 
 # --- from a name or a file to records
 
 
-def records(source: str | Path) -> Iterator[Record | Rejected]:
+def records(
+    source: str | Path, left_out: list[LeftOut] | None = None
+) -> Iterator[Record | Rejected]:
     """The crystals of a data set or a file, in order.
 
     Args:
         source: a data set, such as `mp_20_biternary` or `aflow:train`, or a path: see `file_records`.
+        left_out: files in a folder or archive that are no crystals are added to it.
 
     Raises:
         FileNotFoundError: no such file; or a data set that was not downloaded yet.
@@ -60,7 +64,7 @@ def records(source: str | Path) -> Iterator[Record | Rejected]:
             raise FileNotFoundError(
                 f"{source}: no such file or folder, nor a data set ({', '.join(NAMES)})"
             )
-        yield from file_records(source)
+        yield from file_records(source, left_out=left_out)
     elif colon and split not in SPLITS:
         raise ValueError(f"{name} has no split {split!r}; its splits are {', '.join(SPLITS)}")
     elif not colon:
@@ -128,12 +132,13 @@ def represent(source: str | Path, out: str | Path, jobs: int = 1) -> Summary:
     sidecar = out.with_suffix(".rejected.csv")
     with writing(out) as temporary:
         temporary.touch()
-        frame, rejected = read(source, jobs)
+        left_out: list[LeftOut] = []
+        frame, rejected = read(source, jobs, left_out)
         write_rejected(sidecar, rejected)
         if rejected and frame.empty:
             raise ValueError(f"{rejected[0].where}: {rejected[0].reason}; see {sidecar}")
         write_representations(temporary, frame)
-    return Summary(len(frame), len(rejected))
+    return Summary(len(frame), len(rejected), len(left_out))
 
 
 def write_rejected(path: Path, rows: Sequence[Rejected] | pd.DataFrame) -> None:
@@ -212,8 +217,14 @@ def _proportions(counts: Mapping) -> frozenset[tuple[int, int]]:
     return frozenset((z, n // divisor) for z, n in whole.items())
 
 
-def read(source: str | Path, jobs: int = 1) -> tuple[pd.DataFrame, list[Rejected]]:
-    """As `load`, and the rejected rows.
+def read(
+    source: str | Path, jobs: int = 1, left_out: list[LeftOut] | None = None
+) -> tuple[pd.DataFrame, list[Rejected]]:
+    """As `load`, and the rejected rows. Files that are no crystals are named in a sentence on stderr.
+
+    Args:
+        source, jobs: as in `load`.
+        left_out: to which those files are added.
 
     Raises:
         ValueError, OSError: if the source cannot be read.
@@ -223,7 +234,10 @@ def read(source: str | Path, jobs: int = 1) -> tuple[pd.DataFrame, list[Rejected
     if jobs < 1:
         raise ValueError(f"{jobs} jobs: at least 1 is needed")
     # Reading alone takes a fiftieth of the time, and finds a damaged file before the work begins.
-    total = sum(1 for _ in records(source))
+    left_out = [] if left_out is None else left_out
+    total = sum(1 for _ in records(source, left_out))
+    if left_out:
+        logging.getLogger(__name__).warning("%s: %s.", source, listed(left_out))
     done, rejected = [], []
     results = in_order(_represent, records(source), jobs, TIME_LIMIT)
     with contextlib.closing(results):  # on Ctrl-C the pool stops at once

@@ -49,14 +49,20 @@ def charge_neutral(formula: str, oxidation_states: str = "smact14") -> bool:
     """Whether SMACT finds oxidation states that make a composition neutral, metals and alloys counted so.
 
     Compositions with more than COMBINATIONS combinations of states, which takes seven elements or more, could take
-    minutes; they count as not neutral.
+    minutes; they count as not neutral, as do those with an element that SMACT has no data of (104 and beyond).
 
     Args:
         formula: reduced formula.
         oxidation_states: "smact14" (the headline) or "icsd24".
     """
     symbols = [element.symbol for element in Composition(formula).elements]
-    states = [getattr(Element(s), f"oxidation_states_{oxidation_states}") or () for s in symbols]
+    try:
+        elements = [Element(symbol) for symbol in symbols]
+    except (KeyError, NameError):
+        return False
+    states = [
+        getattr(element, f"oxidation_states_{oxidation_states}") or () for element in elements
+    ]
     if prod(map(len, states)) > COMBINATIONS and not set(symbols) <= set(metals):
         return False
     return smact_validity(

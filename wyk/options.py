@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 import typer
 
 SOURCES = (
-    "a .cif; a folder or zip of CIFs; a CSV(.gz) with a `cif` or `structure` column; "
+    "a CIF, POSCAR, extended XYZ or JSON (pymatgen, OPTIMADE) file; a folder, zip or tar(.gz) of such files; "
+    "a CSV, Parquet or JSON lines file with a column such as `cif` or `structure`; "
     "a Parquet file of wyk; or the name of a data set, such as mp_20_biternary:test"
 )
 

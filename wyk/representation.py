@@ -225,9 +225,12 @@ def check_cell(lattice: np.ndarray, fractional: np.ndarray, numbers: np.ndarray)
         raise ValueError(f"the cell has almost no volume ({abs(np.linalg.det(lattice)):.2g} Å³)")
     if numbers.min() < 1 or numbers.max() > len(ELEMENTS):
         raise ValueError("an atom that is no element")
-    heights = abs(np.linalg.det(lattice)) / np.linalg.norm(
-        np.cross(lattice[[1, 2, 0]], lattice[[2, 0, 1]]), axis=1
-    )
+    heights = face_distances(lattice)
+    if heights.min() < CLOSEST:  # thin, or a sheared basis: the shortest one tells
+        reduced = spglib.delaunay_reduce(lattice, eps=1e-5)
+        if reduced is not None:
+            fractional = fractional @ lattice @ np.linalg.inv(reduced)
+            lattice, heights = reduced, face_distances(reduced)
     if heights.min() < CLOSEST:
         raise ValueError(f"a cell {heights.min():.2f} Å thin: atoms overlap their own images")
     inside = fractional - np.floor(fractional)
@@ -244,6 +247,12 @@ def check_cell(lattice: np.ndarray, fractional: np.ndarray, numbers: np.ndarray)
         names = [f"{ELEMENTS[numbers[k] - 1]} (atom {k + 1})" for k in sorted(atoms[[i, j]])]
         apart = np.linalg.norm(places[i] - places[j])
         raise ValueError(f"{' and '.join(names)} overlap: {apart:.2f} Å apart")
+
+
+def face_distances(lattice: np.ndarray) -> np.ndarray:
+    """Distances between opposite faces of a cell, Å."""
+    normals = np.linalg.norm(np.cross(lattice[[1, 2, 0]], lattice[[2, 0, 1]]), axis=1)
+    return abs(np.linalg.det(lattice)) / normals
 
 
 def from_structure(structure: Structure) -> WyckoffRepresentation:

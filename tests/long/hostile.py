@@ -10,16 +10,20 @@ import pickle
 import re
 import shutil
 import struct
+import tarfile
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
+import ase.io
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
+from pymatgen.core import Structure
+from pymatgen.io.ase import AseAtomsAdaptor
 from safetensors.torch import load_file, save_file
 
 CANARY = "canary"  # a file that hostile content tries to make
@@ -27,6 +31,8 @@ NUMBER = re.compile(rb"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
 NUMBERS = [b"0", b"-1", b"nan", b"inf", b"1e308", b"-1e308", b"1e999", b"9" * 400, b"?", b"1e-320"]
 TOKENS = [
     b"\0", b"\xff\xfe", b"\xef\xbb\xbf", b"'", b'"', b"\n", b"\r", b";", b",", b"[", b"]", b"{", b"}", b"null",
+    b"_chemical_formula_sum 'Na Cl2'\n", b"_cell.formula_units_Z 3\n", b"_space_group_symop.operation_xyz -x,y,z\n",
+    b'Lattice="1 0 0 0 1 0 0 0 1" ', b"pbc=F ", b"2 -3\n", b"Direct\n", b'"cif": ', b"{'a': ",
     b"loop_\n", b"data_b\n", b"_symmetry_space_group_name_H-M 'F d -3 m'\n", b"x,y,z\n", b"'-y+1/4, x+1e9, z'\n",
     b"&a [*a]", b"!!python/object/apply:os.system ['touch canary']\n", b'{"@module": "os", "@class": "system"}',
     "é\u2028\U0001f600".encode(), "Fe".encode("utf-16"), b"[" * 3000, b"(" * 300, b"Xx", b"D",
@@ -199,6 +205,115 @@ def zips(random: Random, stock: Path) -> Attack:
     return represent("in.zip", whole)
 
 
+def tars(random: Random, stock: Path) -> Attack:
+    """A tar or tar.gz with hostile members, or of hostile bytes."""
+    rows, buffer = between_good(random, stock), io.BytesIO()
+    odd = ["/", "../", "a/" * 200, "\n", "é", "."]
+    with tarfile.open(fileobj=buffer, mode="w", format=random.choice([1, 2])) as archive:
+        for name, text in rows:
+            bad = name.startswith("m")
+            info = tarfile.TarInfo((random.choice(odd) if bad else "") + f"{name}.cif")
+            info.size = len(text)
+            info.mtime = random.choice([0, 2**32])
+            archive.addfile(info, io.BytesIO(text))
+            if bad and random.randrange(3) == 0:
+                link = tarfile.TarInfo("link.cif")
+                link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+                archive.addfile(link)
+    content, name, whole = buffer.getvalue(), random.choice(["in.tar", "in.tar.gz", "in.tgz"]), rows
+    for step in (lambda c: c, gzip.compress if random.randrange(2) else lambda c: c):
+        content = step(content)
+        if random.randrange(4) == 0:
+            content, whole = mutated(random, content), None
+    Path(name).write_bytes(content)
+    attack = represent(name, whole)
+    # links, and names that begin with a dot, are left out
+    return Attack(attack.arguments, attack.named, None, attack.good)
+
+
+def jsons(random: Random, stock: Path) -> Attack:
+    """JSON and JSON lines of crystals in several dialects, with hostile values, or of hostile bytes."""
+    rows, items = between_good(random, stock, "structure"), []
+    for name, text in rows:
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError):
+            value = random.choice(JUNK)
+        if not name.startswith("m"):
+            items.append({"material_id": name, "structure": value})
+        elif random.randrange(2):
+            dialects = [
+                value,
+                {"structure": value},
+                {"cif": value},
+                {"id": name, "attributes": value},
+            ]
+            items.append(replaced(random, random.choice(dialects)))
+        else:
+            items.append(replaced(random, OPTIMADE))
+    kind, whole = random.choice(["lines", "list", "data", "indented"]), rows
+    if kind == "lines":
+        content = "\n".join(map(json.dumps, items))
+    else:
+        content = json.dumps(
+            {"data": items} if kind == "data" else items, indent=kind == "indented" or None
+        )
+    name = f"in.{'jsonl' if kind == 'lines' else 'json'}{random.choice(['', '.gz'])}"
+    content = content.encode()
+    for step in (lambda c: c, gzip.compress if random.randrange(2) else lambda c: c):
+        content = step(content)
+        if random.randrange(3) == 0:
+            content, whole = mutated(random, content), None
+    Path(name).write_bytes(content)
+    return represent(name, whole)
+
+
+def formats(random: Random, stock: Path) -> Attack:
+    """A folder of files in every format, good ones and mutated ones, beside what is no crystal."""
+    table = pd.read_csv(stock / "json.csv").iloc[:-1]
+    crystals = [
+        (n, Structure.from_str(t, fmt="json")) for n, t in zip(*table.values.T, strict=True)
+    ]
+    names = [name for name, _ in crystals[:2]]
+    os.mkdir("in")
+    for i in range(8):
+        name, crystal = crystals[i] if i < 2 else random.choice(crystals)
+        # the same cell as in the table, so that the good ones are as they are alone
+        text, suffix = (crystal.to_json().encode(), ".json") if i < 2 else written(random, crystal)
+        text = text if i < 2 else mutated(random, text)
+        if random.randrange(3) == 0:
+            text, suffix = gzip.compress(text), f"{suffix}.gz"
+            text = text if i < 2 or random.randrange(2) else mutated(random, text)
+        Path("in", f"{name if i < 2 else f'm{i}'}{suffix}").write_bytes(text)
+    for junk in random.sample(["README.md", ".DS_Store", "._a.cif", "metrics.csv", "x.png"], 3):
+        Path("in", junk).write_bytes(random.choice(TOKENS) * 3)
+    attack = represent("in", None)
+    return Attack(attack.arguments, attack.named, None, tuple(names))
+
+
+def written(random: Random, crystal: Structure) -> tuple[bytes, str]:
+    """A crystal in some format, and the suffix of its file."""
+    file = io.StringIO()
+    ase.io.write(file, AseAtomsAdaptor.get_atoms(crystal), format="extxyz")
+    texts = {
+        ".vasp": crystal.to(fmt="poscar"), ".json": crystal.to_json(),
+        ".cif": crystal.to(fmt="cif"), ".mcif": crystal.to(fmt="cif", symprec=0.01), ".xyz": file.getvalue(),
+    }  # fmt: skip
+    suffix = random.choice(list(texts))
+    return texts[suffix].encode(), suffix
+
+
+OPTIMADE = {
+    "lattice_vectors": [[4.0, 0.0, 0.0], [0.0, 4.0, 0.0], [0.0, 0.0, 4.0]],
+    "cartesian_site_positions": [[0.0, 0.0, 0.0], [2.0, 2.0, 2.0]],
+    "species_at_sites": ["Cs", "Cl"],
+    "species": [
+        {"name": name, "chemical_symbols": [name], "concentration": [1.0]} for name in ("Cs", "Cl")
+    ],
+    "dimension_types": [1, 1, 1],
+}
+
+
 def crystal_tables(random: Random, stock: Path) -> Attack:
     """A Parquet of crystals with columns of any type, or of hostile bytes."""
     rows = between_good(random, stock)
@@ -339,6 +454,9 @@ READERS: dict[str, Callable[[Random, Path], Attack]] = {
     "CIF": cifs,
     "CSV": csvs,
     "zip": zips,
+    "tar": tars,
+    "JSON": jsons,
+    "folder of all formats": formats,
     "Parquet of crystals": crystal_tables,
     "Parquet of representations": representation_tables,
     "model": models,

@@ -64,7 +64,7 @@ def faults(attack: Attack, end: campaign.End, alone: dict, table: bytes) -> Iter
         rows, sidecar = _rows(Path("out.parquet")), Path("out.rejected.csv")
         rejected = pd.read_csv(sidecar, keep_default_na=False) if sidecar.exists() else None
         total = len(pd.read_parquet("out.parquet")) + (0 if rejected is None else len(rejected))
-        if total != attack.rows:
+        if attack.rows is not None and total != attack.rows:
             yield f"{total} rows of {attack.rows}"
         if rejected is not None and not rejected["reason"].all():
             yield "rejected without a reason"

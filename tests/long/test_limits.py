@@ -1,6 +1,7 @@
 """Bombs and crowds: time and memory that a command takes are bounded, whatever stands in a file."""
 
 import gzip
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -45,6 +46,35 @@ def zip_bomb(folder: Path) -> str:
     return "in.zip"
 
 
+def tar_bomb(folder: Path) -> str:
+    """A gigabyte as the name of a member of a tar.gz."""
+    info = tarfile.TarInfo("x")
+    info.type, info.size = tarfile.GNUTYPE_LONGNAME, GIGABYTE
+    blanks = 64 * gzip.compress(b" " * 2**24)
+    (folder / "in.tar.gz").write_bytes(gzip.compress(info.tobuf()) + blanks)
+    return "in.tar.gz"
+
+
+def json_bomb(folder: Path) -> str:
+    """A gigabyte of one list in a JSON.gz."""
+    rows = 64 * gzip.compress(b"[]," * (2**24 // 3))
+    (folder / "in.json.gz").write_bytes(gzip.compress(b'{"data": [[') + rows)
+    return "in.json.gz"
+
+
+def cif_bomb(folder: Path) -> str:
+    """A gigabyte of a CIF.gz."""
+    (folder / "in.cif.gz").write_bytes(64 * gzip.compress(b"#" * 2**24))
+    return "in.cif.gz"
+
+
+def frame_bomb(folder: Path) -> str:
+    """A frame of a thousand million atoms."""
+    frame = gzip.compress(b"999999999\n") + 64 * gzip.compress(b"H 0 0 0\n" * 2**21)
+    (folder / "in.xyz.gz").write_bytes(frame)
+    return "in.xyz.gz"
+
+
 def crowd(folder: Path) -> str:
     """A crystal of 100,000 atoms."""
     atoms = "".join(f"Fe .{i % 47:02} .{i // 47 % 47:02} .{i // 2209:02}\n" for i in range(100_000))
@@ -65,7 +95,12 @@ def operations(folder: Path) -> str:
     return "in.cif"
 
 
-@pytest.mark.parametrize("bomb", [gz_bomb, quoted_bomb, zip_bomb, crowd, heap, operations])
+BOMBS = [
+    gz_bomb, quoted_bomb, zip_bomb, tar_bomb, json_bomb, cif_bomb, frame_bomb, crowd, heap, operations,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
 @pytest.mark.parametrize("command", ["represent", "evaluate"])
 def test_bombs_are_refused_within_bounds(bomb, command, row, stock, tmp_path):
     row.attacked, row.how = f"`wyk {command}`", bomb.__doc__.rstrip(".")

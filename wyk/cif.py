@@ -1,0 +1,275 @@
+"""From a CIF to the atoms in the unit cell, if its parts do not contradict one another.
+
+A CIF says several times which atoms there are: sites and operations, the group's name, formula and Z, multiplicities.
+A reading that agrees with all of that is taken. Where the parts disagree, another reading of the same words is taken if
+formula and Z or the multiplicities confirm it and no other; else the file is refused.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import gcd, inf, isfinite
+
+import gemmi
+import numpy as np
+from gemmi.cif import as_number as number  # also with its uncertainty in brackets; NaN for none
+
+from wyk import cif_elements, cif_symmetry
+from wyk.atoms import NUMBERS, Cell, check_site
+from wyk.cif_tags import Tags
+from wyk.images import images_of
+from wyk.representation import ELEMENTS, MOST_ATOMS
+from wyk.settings import Setting
+
+SITE = tuple(f"_atom_site_fract_{axis}" for axis in "xyz")
+MULTIPLICITIES = ("_atom_site_symmetry_multiplicity", "_atom_site_site_symmetry_multiplicity")
+FORMULA = re.compile(r"\s*([A-Z][a-z]?)\s*(\d+(?:\.\d*)?|\.\d+)?(?:\(\d+\))?")
+
+
+def read_cif(text: str) -> Cell:
+    """All atoms in the unit cell of a CIF.
+
+    Raises:
+        ValueError: not a CIF of one crystal; no cell or atoms in it; partial occupancy, deuterium or an unknown
+            element; symmetry that cannot be applied; parts that contradict one another.
+    """
+    tags = _crystal(text)
+    lattice = _lattice(tags)
+    sites = _sites(tags)
+    claims = _claims(tags)
+    if NUMBERS.keys() >= set(sites.types):
+        meant, possible = [sites.types], []
+    else:
+        formula = bool(claims.formula)
+        meant, possible = cif_elements.readings(sites.symbols, sites.labels, formula)
+    for symbols in meant:
+        if sites.occupancies or symbols is not sites.types:
+            occupancies = sites.occupancies or [1.0] * len(symbols)
+            for site in zip(sites.labels, symbols, occupancies, strict=True):
+                check_site(*site)
+    symmetry = cif_symmetry.readings(tags, lattice @ lattice.T)
+    weighing = _Weighing(lattice, sites.places, claims)
+    first = weighing.fitting(symmetry.stated, meant)
+    if not first and possible:
+        first = weighing.fitting(symmetry.stated, possible)
+    if not first and (claims.formula or claims.multiplicities is not None):
+        first = weighing.fitting(symmetry.others(), meant + possible)
+        if first and not (claims.decisive or weighing.rejected):
+            first = []
+    if not first:
+        raise ValueError(symmetry.complaint or weighing.complaint)
+    if len(first) > 1:
+        each = [f"{s.name} with {_written(Counter(c.numbers.tolist()))}" for s, c in first]
+        names = " or ".join(dict.fromkeys(each))
+        raise ValueError(
+            f"it may mean {names}; neither operations nor formula, Z or multiplicities say which"
+        )
+    return first[0][1]
+
+
+# --- what the file lists
+
+
+@dataclass(frozen=True)
+class _Sites:
+    labels: list[str]
+    types: list[str]
+    places: np.ndarray
+    occupancies: list[float] | None  # None if all are 1
+
+    @property
+    def symbols(self) -> list[tuple[str, bool]]:
+        """Of each, its type symbol and True, or its label and False."""
+        both = zip(self.types, self.labels, strict=True)
+        return [(kind, True) if kind else (label, False) for kind, label in both]
+
+
+def _crystal(text: str) -> Tags:
+    try:
+        try:
+            blocks = list(gemmi.cif.read_string(text))
+        except Exception as error:
+            if "duplicate" not in str(error):
+                raise
+            blocks = list(gemmi.cif.read_string(text, 0))  # a tag twice is judged by its values
+    except Exception as error:  # of several kinds, raised through C++
+        raise ValueError(f"not a CIF: {error}") from error
+    crystals = []  # without a template's block, whose sites are all `?`
+    for block in blocks:
+        tags = Tags(block)
+        if any(tags.column(SITE[0])) or any(any(tags.column(tag)) for tag in SITE[1:]):
+            crystals.append(tags)
+    if not crystals:
+        raise ValueError("no atoms in the CIF")
+    if len(crystals) > 1:
+        raise ValueError(f"{len(crystals)} crystals in one CIF; one each, please")
+    return crystals[0]
+
+
+def _lattice(tags: Tags) -> np.ndarray:
+    lengths = [tags.text(f"_cell_length_{axis}") for axis in "abc"]
+    angles = [tags.text(f"_cell_angle_{angle}") or "90" for angle in ("alpha", "beta", "gamma")]
+    values = list(map(number, lengths + angles))  # 90 is what the dictionary has for no angle
+    if not all(lengths) or not all(value > 0 or value != value for value in values):
+        raise ValueError("no unit cell in the CIF")
+    if not all(map(isfinite, values)):
+        raise ValueError("NaN or infinite numbers in cell or coordinates")
+    cell = gemmi.UnitCell(*values)
+    if not cell.is_crystal():
+        raise ValueError("no unit cell in the CIF")
+    return np.array(cell.orth.mat.tolist()).T
+
+
+def _sites(tags: Tags) -> _Sites:
+    x, y, z = map(tags.column, SITE)
+    n = len(x)
+    if n > MOST_ATOMS:
+        raise ValueError(f"{n:,} sites; up to {MOST_ATOMS:,} can be read")
+    names = tags.column("_atom_site_label") or [""] * n
+    types = tags.column("_atom_site_type_symbol") or [""] * n
+    occupied = tags.column("_atom_site_occupancy")
+    if not len(y) == len(z) == len(names) == len(types) == (len(occupied) or n) == n:
+        raise ValueError("sites without all their coordinates")
+    if any(number(text) > 0 for text in tags.column("_atom_site_attached_hydrogens")):
+        raise ValueError("hydrogen atoms that have no coordinates (_atom_site_attached_hydrogens)")
+    labels = names if all(names) else [a or b or "?" for a, b in zip(names, types, strict=True)]
+    full = all(text == "1" for text in occupied)
+    occupancies = None if full else [number(text) if text else 1.0 for text in occupied]
+    places = np.array([number(text) for text in x + y + z]).reshape(3, n).T.copy()
+    if not isfinite(places.sum()):
+        for label, place in zip(labels, places, strict=True):
+            if not np.isfinite(place).all():
+                raise ValueError(f"no finite coordinates on site {label}")
+    return _Sites(labels, types, places, occupancies)
+
+
+# --- what it says about them
+
+
+@dataclass(frozen=True)
+class _Claims:
+    """What a file says of the atoms that its sites and symmetry give.
+
+    Attributes:
+        formula: atomic number → how many; empty if not said.
+        units: Z, how many of these in the cell; None if not said.
+        multiplicities: of each site, NaN where not said; None if nowhere.
+    """
+
+    formula: dict[int, float]
+    units: float | None
+    multiplicities: list[float] | None
+
+    @property
+    def decisive(self) -> bool:
+        """Whether they say how many atoms there are, not only in which proportions."""
+        return bool(self.formula and self.units) or self.multiplicities is not None
+
+    def denied(self, images: list[int], numbers: list[int], order: int) -> str | None:
+        """Why sites with so many images each, of a group with so many operations, are not those meant."""
+        if self.multiplicities is not None and self.multiplicities != images:
+            both = zip(self.multiplicities, images, strict=True)
+            said = [(m, n) for m, n in both if m != n and m == m]
+            # some programs write the order of the site symmetry there
+            if said and any(
+                abs(m - order / n) > 0.01 for m, n in zip(self.multiplicities, images, strict=True)
+            ):
+                m, n = said[0]
+                return f"a site has {n} images, but its multiplicity is given as {m:g}"
+        counts = Counter()
+        for z, n in zip(numbers, images, strict=True):
+            counts[z] += n
+        if self.formula:
+            if self.formula.keys() == counts.keys() and self._counted(counts):
+                return None
+            units = f" with Z = {self.units:g}" if self.units else ""
+            return f"the cell holds {_written(counts)}, but the formula is {_written(self.formula)}{units}"
+        if self.units and gcd(*counts.values()) % self.units:
+            return f"the cell holds {_written(counts)}, which is not {self.units:g} formula units"
+        return None
+
+    def _counted(self, counts: dict[int, int]) -> bool:
+        if counts == self.formula and self.units in (None, 1):
+            return True
+        whole = all(float(n).is_integer() for n in self.formula.values())
+
+        def close(count: float, said: float) -> bool:
+            return abs(count - said) <= (1e-6 if whole else 0.02) * max(said, 1)
+
+        if not self.units:  # then some whole number of them
+            times = max(1, round(sum(counts.values()) / sum(self.formula.values())))
+            return all(close(counts[z], n * times) for z, n in self.formula.items())
+        in_cell = [self.units]
+        if whole and gcd(*map(int, self.formula.values())) % self.units == 0:
+            in_cell.append(1)  # pymatgen and ASE write all atoms of the cell as the formula
+        return any(all(close(counts[z], n * k) for z, n in self.formula.items()) for k in in_cell)
+
+
+def _claims(tags: Tags) -> _Claims:
+    units = number(tags.text("_cell_formula_units_z") or tags.text("_cell_z"))
+    said = next((c for tag in MULTIPLICITIES if any(c := tags.column(tag))), None)
+    multiplicities = None
+    if said is not None and len(said) == len(tags.column("_atom_site_fract_x")):
+        multiplicities = list(map(number, said))
+        multiplicities = multiplicities if any(m == m for m in multiplicities) else None
+    formula = _formula(tags.text("_chemical_formula_sum"))
+    return _Claims(formula, units if 0 < units < inf else None, multiplicities)
+
+
+def _formula(text: str) -> dict[int, float]:
+    """Atomic number → how many, of a formula; empty if it cannot be read."""
+    counts, at = {}, 0
+    while found := FORMULA.match(text, at):
+        symbol = "H" if found[1] in cif_elements.ISOTOPES else found[1]
+        if symbol not in NUMBERS:
+            return {}
+        counts[NUMBERS[symbol]] = counts.get(NUMBERS[symbol], 0) + float(found[2] or 1)
+        at = found.end()
+    left = text[at:].strip()
+    counts = {z: n for z, n in counts.items() if n}
+    return {} if left and not re.fullmatch(r"\d*\s*[+-]", left) else counts
+
+
+def _written(counts: dict[int, float]) -> str:
+    return " ".join(f"{ELEMENTS[z - 1]}{n:g}" for z, n in sorted(counts.items())[:20])
+
+
+# --- which reading agrees
+
+
+class _Weighing:
+    """The crystals that sites give under one setting or another, and whether the file's claims deny them.
+
+    Attributes:
+        complaint: why the first one that was denied was.
+        rejected: whether any was.
+    """
+
+    def __init__(self, lattice: np.ndarray, places: np.ndarray, claims: _Claims):
+        self.lattice, self.places, self.claims = lattice, places, claims
+        self.complaint, self.rejected = "", False
+
+    def fitting(
+        self, settings: Iterable[Setting], elements: list[list[str]]
+    ) -> list[tuple[Setting, Cell]]:
+        """Setting and crystal of each different reading that nothing denies."""
+        found, seen = [], set()
+        for setting in settings:
+            if setting.key in seen:
+                continue
+            seen.add(setting.key)
+            places, images = images_of(setting, self.lattice, self.places)
+            for symbols in elements:
+                numbers = [NUMBERS[symbol] for symbol in symbols if symbol in NUMBERS]
+                if len(numbers) < len(symbols):
+                    reason = "a site that is no element"
+                else:
+                    reason = self.claims.denied(images, numbers, len(setting.rotations))
+                if reason:
+                    self.rejected = True
+                    self.complaint = self.complaint or reason
+                else:
+                    cell = Cell(self.lattice, places, np.repeat(np.array(numbers), images))
+                    found.append((setting, cell))
+        return found
