@@ -184,12 +184,26 @@ def others() -> str:
     return "\n".join(lines)
 
 
+def tolerance() -> str:
+    """How many prototypes with moved atoms each program finds, and how many answers hang on the description."""
+    measured = json.loads((FIGURES / "benchmarks" / "tolerance.json").read_text("utf-8"))
+    n = measured["prototypes"]
+    lines = [f"| moved by, Å | program | found, of {n} | order | cell |", "|---|---|---|---|---|"]
+    for moved, programs in measured.items():
+        if isinstance(programs, dict):
+            for program, count in programs.items():
+                counts = f"{count['found']} | {count['order']} | {count['cell']}"
+                lines.append(f"| {moved.removeprefix('moved by ')} | {program} | {counts} |")
+    return "\n".join(lines)
+
+
 TABLES = {
     "calibration": lambda: divergence.calibration(metrics()["likelihood"]).to_markdown(),
     "invariance": lambda: divergence.invariance(metrics()["likelihood"]).to_markdown(),
     "table 2": lambda: divergence.table_2(metrics()["likelihood"]).to_markdown(),
     "others": others,
     "recovery": recovery,
+    "tolerance": tolerance,
     "starts": lambda: plots_starts.match_table(
         pd.read_csv(figures(EXPERIMENT) / "starts.csv")
     ).to_markdown(),

@@ -8,6 +8,7 @@ several tolerances, which are then measured on the atoms in ways that depend nei
 
 import itertools
 import logging
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -79,32 +80,43 @@ class Symmetry:
         return [group.position(self.letters[i]) for i in self.first]
 
     @cached_property
+    def atoms(self) -> int:
+        """Atoms in the conventional cell."""
+        return sum(position.multiplicity for position in self.positions)
+
+    @property
     def order(self) -> Fraction:
         """Operations an atom of the crystal: the more, the higher the symmetry."""
-        general = space_group(self.number).positions[-1].multiplicity
-        return Fraction(general, sum(position.multiplicity for position in self.positions))
+        return Fraction(space_group(self.number).positions[-1].multiplicity, self.atoms)
 
     @property
     def whole(self) -> bool:
         """Whether all operations of the group map the cell's lattice onto itself; those of a supercell may not."""
-        return len(self.rotations) == self.order * len(self.orbits)
+        general = space_group(self.number).positions[-1].multiplicity
+        return len(self.rotations) * self.atoms == general * len(self.orbits)
 
     @cached_property
     def held(self) -> tuple[int, int]:
         """How many coordinates of the atoms in a primitive cell it holds, and of how many, the origin apart."""
-        points = space_group(self.number).lattice_points
-        every = 3 * sum(position.multiplicity for position in self.positions) // points - 3
-        polar = round(
-            np.einsum("gii->g", self.rotations).mean()
-        )  # directions in which the origin is free
-        return every + polar - sum(position.dof for position in self.positions), every
+        every = 3 * self.atoms // space_group(self.number).lattice_points - 3
+        turns = self.rotations
+        # directions in which a polar group leaves the origin free
+        polar = (turns[:, 0, 0] + turns[:, 1, 1] + turns[:, 2, 2]).sum() / len(turns)
+        return every + round(polar) - sum(position.dof for position in self.positions), every
 
     @property
     def exact(self) -> bool:
         """Whether the crystal has it exactly, and not by chance."""
         if not self.whole:
             return False
-        error, (held, every) = _longest(self._errors_of(self.first)), self.held
+        (lattice, fractional, _), (held, every) = self.cell, self.held
+        moved = self._images(self.first)
+        if moved.shape[0] * moved.shape[1] * len(fractional) < FEW:
+            apart = moved[:, :, None] - fractional
+            apart = (apart - np.rint(apart)) @ lattice
+            error = np.sqrt(np.einsum("gkni,gkni->gkn", apart, apart).min(2).max())
+        else:
+            error = _longest(self._errors_of(self.first))
         return error < EXACT and (held == every or chance(error, held) < CHANCE)
 
     @property
@@ -112,10 +124,15 @@ class Symmetry:
         """Whether the crystal has it much better than to `SYMPREC`, and not by chance."""
         return self.error < CLEAR and chance(self.error, self.held[0]) < CHANCE
 
+    def _images(self, atoms: np.ndarray) -> np.ndarray:
+        """(g, k, 3) where each operation brings each of some atoms, fractional."""
+        turns = self.rotations.transpose(0, 2, 1)
+        return self.cell[1][atoms] @ turns + self.translations[:, None]
+
     def _errors_of(self, atoms: np.ndarray) -> np.ndarray:
         """(g, k, 3) how far each operation brings each of some atoms from the nearest one of its element, Å."""
         lattice, fractional, numbers = self.cell
-        moved = fractional[atoms] @ self.rotations.transpose(0, 2, 1) + self.translations[:, None]
+        moved = self._images(atoms)
         if moved.shape[0] * moved.shape[1] * len(numbers) < FEW:
             apart = moved[:, :, None] - fractional
             apart = (apart - np.rint(apart)) @ lattice
@@ -227,13 +244,14 @@ def _measured(cell: Cell, given: Symmetry | None) -> Symmetry | None:
     proposed += [_by_spglib(cell, symprec) for symprec in (SYMPREC / 2, EXACT)]
     proposed = [p for p in proposed if p and (p.whole or p.symprec <= SYMPREC)]
     widest = widest or next(iter(proposed), None)
-    if not any(p.own for p in proposed):
+    if not any(p.own for p in proposed):  # what looks like noise
         loose = [p for p in proposed if p.symprec >= SYMPREC and _fits_evenly(p)]
         best = max(loose, key=lambda p: p.order, default=None)
         if best and given and given.number == best.number:
             return given
         if best and best.error > SYMPREC:
             return best
+    # what spglib would say in any order: a symmetry that the crystal has exactly stands, as it does in `symmetry`
     asked = [_by_spglib(each, SYMPREC) for each in _orders(cell, widest)]
     asked = [p for p in asked if p]
     fitting = [p for p in asked if p.exact] or [p for p in asked + proposed if _fits(p)]
@@ -242,11 +260,13 @@ def _measured(cell: Cell, given: Symmetry | None) -> Symmetry | None:
 
 
 def _fits(found: Symmetry) -> bool:
+    """Whether spglib would find it at `SYMPREC`, whichever atom it starts from."""
     length, angle, _ = found.strain
     return length < SYMPREC and angle < ANGLE_TOLERANCE and found.error < SYMPREC
 
 
 def _fits_evenly(found: Symmetry) -> bool:
+    """Whether noise alone, on all atoms alike, may have hidden it."""
     length, _, across = found.strain
     even = found.least_error < NOISE and found.evenness > EVEN
     return max(length, across) < SYMPREC and (even or found.error < SYMPREC)
@@ -357,8 +377,9 @@ def _shape(metric: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _looks_cubic(lattice: np.ndarray) -> bool:
     """Whether the cell is a cubic, body- or face-centred cubic lattice's usual one, give or take a percent."""
-    a, b, c = lattice
-    lengths = np.sqrt([a @ a, b @ b, c @ c])
-    cosines = np.array([a @ b, a @ c, b @ c]) / lengths.mean() ** 2
-    usual = np.abs(cosines - CUBIC).max(axis=1)
-    return np.ptp(lengths) < 0.01 * lengths.mean() and usual.min() < 0.02
+    metric = (lattice @ lattice.T).tolist()
+    lengths = [math.sqrt(metric[i][i]) for i in range(3)]
+    mean = sum(lengths) / 3
+    cosines = [metric[i][j] / mean**2 for i, j in ((0, 1), (0, 2), (1, 2))]
+    usual = min(max(abs(cosine - right) for cosine in cosines) for right in CUBIC)
+    return max(lengths) - min(lengths) < 0.01 * mean and usual < 0.02
