@@ -72,6 +72,7 @@ bench: env
 # 10,000 crystals: representations beside pyXtal's, and those of another program judged: 20 minutes
 bench-long: env
 	python tests/benchmarks/agreement.py
+	python tests/benchmarks/tolerance.py
 	python tests/benchmarks/judge.py
 
 # Ours beside the authors' release, which gets an environment of its own (Python 3.12, about 6 GB): 30 minutes

@@ -18,8 +18,9 @@ from pymatgen.io.cif import CifWriter
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
 from wyk import drawing, structures
-from wyk.representation import SYMPREC, WyckoffRepresentation, from_structure
+from wyk.representation import WyckoffRepresentation, from_structure
 from wyk.stability import Hull
+from wyk.symmetry import SYMPREC
 from wyk.tables import to_table, write_representations
 
 UNKNOWN = WyckoffRepresentation(221, ("Po",), ("a",))

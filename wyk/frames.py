@@ -14,8 +14,9 @@ from pymatgen.core import Structure
 from pyxtal.symmetry import Group
 
 from wyk.invariants import Crystal, with_operations
-from wyk.representation import ANGLE_TOLERANCE, ELEMENTS, SYMPREC, WyckoffRepresentation
+from wyk.representation import ELEMENTS, WyckoffRepresentation
 from wyk.spacegroups import space_group
+from wyk.symmetry import ANGLE_TOLERANCE, SYMPREC
 
 LAST_GROUPS = (2, 15, 74, 194, 230)  # triclinic, monoclinic, orthorhombic, with one axis, cubic
 FREE = (6, 4, 3, 2, 1)  # how many of BASIS each of these families has

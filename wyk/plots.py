@@ -21,8 +21,9 @@ from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
 from wyk.columns import TEST
 from wyk.paths import figures, writing
-from wyk.representation import SYMPREC, WyckoffRepresentation, from_structure
+from wyk.representation import WyckoffRepresentation, from_structure
 from wyk.spacegroups import space_group
+from wyk.symmetry import SYMPREC
 
 WIDTH = 3.4  # inches, a column of a journal page
 DARK, MIDDLE, LIGHT = "#1b3a5c", "#d1742b", "#c9ced6"  # apart in hue, and in grey print

@@ -1,17 +1,10 @@
 """A crystal as a space group and a set of occupied Wyckoff positions (paper, §2 and §3.1)."""
 
-import contextlib
-import logging
-import os
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import gcd
 
-os.environ.setdefault("SPGLIB_WARNING", "OFF")  # its C code writes every retry to stderr
-
-import moyopy
 import numpy as np
 import spglib
 from ase.data import chemical_symbols
@@ -19,14 +12,12 @@ from pymatgen.core import Element, Structure
 from scipy.spatial import cKDTree
 
 from wyk.spacegroups import WyckoffPosition, space_group
+from wyk.symmetry import SYMPREC, symmetry
 
-SYMPREC = 0.1  # Å
-ANGLE_TOLERANCE = 5  # degrees
 CLOSEST = 0.5  # Å; nearer than this two atoms are one, or an error
 LONGEST = 300  # Å; on vaster cells the symmetry search can take all time and memory there is
 MOST_ATOMS = 10_000  # in a cell; of more the symmetry search takes minutes
 ELEMENTS = tuple(chemical_symbols[1:])  # atomic number z is ELEMENTS[z - 1]
-logging.getLogger("moyo").setLevel(logging.ERROR)  # it warns about every supercell
 
 
 @dataclass(frozen=True)
@@ -153,9 +144,7 @@ def from_cell(
 ) -> WyckoffRepresentation:
     """The representation of a crystal given by any of its cells.
 
-    The space group is spglib's at symprec 0.1 Å and 5°, as in the paper. For cells that look cubic moyo comes
-    first, and if it finds a cubic group that is taken: there the two agree, and spglib needs 25 ms where moyo
-    needs 0.4. (Moyo misses some groups of lower symmetry, and can hang on flat cells and on angle tolerances.)
+    Its space group is that of `symmetry`, at 0.1 Å and 5° as in the paper.
 
     Args:
         lattice: (3, 3) lattice vectors as rows, Å.
@@ -169,42 +158,13 @@ def from_cell(
     lattice, fractional = np.asarray(lattice, float), np.asarray(fractional, float)
     numbers = np.asarray(numbers, int)
     check_cell(lattice, fractional, numbers)
-    cell = (lattice, fractional - np.floor(fractional), numbers)
-    group, letters, orbits = _symmetry(cell)
-    _, first = np.unique(orbits, return_index=True)
-    representation = WyckoffRepresentation(
-        group,
-        tuple(ELEMENTS[numbers[i] - 1] for i in first),
-        tuple(letters[i] for i in first),
-    )
+    found = symmetry((lattice, fractional - np.floor(fractional), numbers))
+    elements = tuple(ELEMENTS[found.cell[2][i] - 1] for i in found.first)
+    letters = tuple(found.letters[i] for i in found.first)
+    representation = WyckoffRepresentation(found.number, elements, letters)
     if reason := representation.invalidity():
         raise ValueError(f"no consistent symmetry at {SYMPREC} Å: {reason}")
     return representation
-
-
-def _symmetry(cell) -> tuple[int, Sequence[str], np.ndarray]:
-    """Space group, Wyckoff letter of each atom, and the crystallographic orbit each belongs to."""
-    if _looks_cubic(cell[0]):
-        with contextlib.suppress(ValueError):  # then spglib decides
-            found = moyopy.MoyoDataset(moyopy.Cell(*map(np.ndarray.tolist, cell)), symprec=SYMPREC)
-            if found.number >= 195:
-                return found.number, found.wyckoffs, np.asarray(found.orbits)
-    try:
-        found = spglib.get_symmetry_dataset(cell, symprec=SYMPREC, angle_tolerance=ANGLE_TOLERANCE)
-    except Exception as error:
-        raise ValueError(f"no symmetry found at {SYMPREC} Å: {error}") from error
-    if found is None:
-        raise ValueError(f"no symmetry found at {SYMPREC} Å")
-    # `equivalent_atoms` would split orbits in a supercell that breaks the symmetry; these do not
-    return found.number, found.wyckoffs, found.crystallographic_orbits
-
-
-def _looks_cubic(lattice: np.ndarray) -> bool:
-    """Whether the cell is a cubic, body- or face-centred cubic lattice's usual one, give or take a percent."""
-    lengths = np.linalg.norm(lattice, axis=1)
-    cosines = (lattice @ lattice.T)[np.triu_indices(3, 1)] / lengths.mean() ** 2
-    usual = np.abs(cosines - np.array([[0], [-1 / 3], [1 / 2]])).max(axis=1)
-    return np.ptp(lengths) < 0.01 * lengths.mean() and usual.min() < 0.02
 
 
 def check_cell(lattice: np.ndarray, fractional: np.ndarray, numbers: np.ndarray) -> None:

@@ -23,8 +23,9 @@ from tqdm import tqdm
 
 from wyk import checkpoint, drawing, pool, relaxation, starts
 from wyk.paths import writing
-from wyk.representation import ANGLE_TOLERANCE, SYMPREC, WyckoffRepresentation, from_structure
+from wyk.representation import WyckoffRepresentation, from_structure
 from wyk.stability import Hull, stable
+from wyk.symmetry import ANGLE_TOLERANCE, SYMPREC
 from wyk.tables import COLUMNS, from_table, read_representations, write_representations
 
 DRAWS = (2, 4, 6, 8)  # see `drawing.number`

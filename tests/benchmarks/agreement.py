@@ -24,12 +24,8 @@ from wyk import datasets
 from wyk.cells import parse
 from wyk.pool import Failed, in_order
 from wyk.readers import Record, Rejected
-from wyk.representation import (
-    ANGLE_TOLERANCE,
-    SYMPREC,
-    WyckoffRepresentation,
-    from_structure,
-)
+from wyk.representation import WyckoffRepresentation, from_structure
+from wyk.symmetry import ANGLE_TOLERANCE, SYMPREC
 
 SOURCES = ("mp_20_biternary:val", "mp_20_biternary:test")
 ROWS, JOBS, TIME_LIMIT = 10_000, 2, 120

@@ -18,7 +18,7 @@ from wyk import paths
 from wyk.cells import parse, represent_record
 from wyk.datasets import records
 from wyk.readers import Record
-from wyk.representation import ANGLE_TOLERANCE, SYMPREC
+from wyk.symmetry import ANGLE_TOLERANCE, SYMPREC
 
 ROWS = 300
 
