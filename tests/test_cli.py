@@ -144,7 +144,7 @@ def test_lists():
     assert options.elements("Li-O-Fe") == ["Li", "O", "Fe"]
     assert options.groups("225, 227") == [225, 227]
     assert (options.draws("3"), options.draws("2,4, 6,8")) == ([3], [2, 4, 6, 8])
-    assert options.elements(None) is options.system(None) is options.groups(None) is None
+    assert options.elements(None) is options.groups(None) is options.systems(None) is None
 
 
 @pytest.mark.parametrize(

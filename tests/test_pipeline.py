@@ -26,6 +26,7 @@ STAGES = (
     "sweep",
     "trials",
     "recovery",
+    "conditional",
     "baselines",
     "baseline_crystals",
     "wycryst",
@@ -173,6 +174,7 @@ def test_third_party_rows_are_not_pushed_and_long_stages_persist(stages):
         assert persistent == [
             "train",
             "structures",
+            "conditional",
             "baseline_crystals",
             "wycryst_crystals",
             "diffcsp",

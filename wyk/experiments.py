@@ -116,6 +116,14 @@ def recovery(
     typer.echo(f"{out}: {share:.1%} of {len(table)} crystals found by {draws} draws")
 
 
+def conditional(experiment: Experiment, jobs: Jobs = CORES) -> None:
+    """Crystals under the conditions of an experiment beside free samples that fulfil them (CSV)."""
+    from wyk import conditional as conditionals
+
+    table = conditionals.run(experiment, jobs)
+    typer.echo(conditionals.shown(table).to_string())
+
+
 def match(
     crystals: Annotated[str, typer.Argument(help=f"Real crystals: {SOURCES}.")],
     diffusion: Annotated[Path, typer.Option(help="Folder that `wyk diffusion` trained.")],
@@ -190,4 +198,6 @@ def summarise(experiment: Experiment, seed: Seed = 0) -> None:
     typer.echo(f"{summaries.write(experiment, seed)}: summaries of {experiment}")
 
 
-COMMANDS = (likelihood, diffusion, trials, sweep, recovery, match, baseline, diffcsp, summarise)
+COMMANDS = (
+    likelihood, diffusion, trials, sweep, recovery, conditional, match, baseline, diffcsp, summarise
+)  # fmt: skip

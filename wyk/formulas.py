@@ -50,12 +50,12 @@ class Formula:
                 f"{text!r} mixes O and letters for any element: write X for O, and require O"
             )
         try:  # letters that are no elements stand for distinct ones
-            names = symbols if exact else _stand_ins(symbols)
+            names = [*symbols] if exact else _stand_ins(symbols)
             counts = Composition(re.sub(r"[A-Z][a-z]?", lambda _: names.pop(0), text))
         except ValueError as error:
             raise ValueError(f"{text!r} is no formula: {error}") from error
         atoms = tuple(map(int, counts.values()))
-        if len(atoms) < len(set(symbols)) or min(atoms) < 1:
+        if not 0 < len(set(symbols)) == len(atoms):
             raise ValueError(f"{text!r} is no formula: an element without atoms")
         divisor = gcd(*atoms)
         elements = tuple(e.symbol for e in counts) if exact else None

@@ -56,6 +56,7 @@ def grow(
                 temperature,
                 formal,
                 generator,
+                allowed,
             )
         element, position = elements[active, site], positions[active, site]
         going = element >= 0
@@ -78,6 +79,7 @@ def _next_sites(
     temperature: float,
     formal: bool,
     generator: torch.Generator,
+    allowed: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """Element and position of the next site of each row (r,), -1 for STOP.
 
@@ -92,6 +94,8 @@ def _next_sites(
     row = (drawn < n_elements).nonzero().ravel()
     element, position = torch.full((2, len(of)), -1)
     element[row] = drawn[row]
+    if allowed is not None:  # one that is given up needs no position
+        row = row[allowed[drawn[row]]]
 
     # each distinct question once, and only where there is a choice
     question, of = (of[row] * n_elements + drawn[row]).unique(return_inverse=True)

@@ -128,6 +128,10 @@ class Structures(Section):
     draws: Positive | Annotated[str, Field(pattern=r"^[1-9]\d*(,[1-9]\d*){3}$")]
     time_limit: Positive  # s for all draws of a representation and their relaxation
 
+    def numbers(self) -> list[int]:
+        """`draws` as one number or four."""
+        return [int(part) for part in str(self.draws).split(",")]
+
 
 class Diffusion(Section):
     """Diffusion of coordinates and cells, of elements, too, for DiffCSP: the network, and its training."""
@@ -160,6 +164,26 @@ class Recovery(Section):
 
     n: Positive
     draws: Positive  # of each
+
+
+class Condition(Section):
+    """What samples are asked for; `name` is that of a folder."""
+
+    name: str
+    space_groups: list[int] | None = None
+    elements: list[str] | None = None  # no others
+    required: list[str] | None = None  # all of these
+
+    def asked(self) -> dict:
+        """As arguments of `sampling.sample`."""
+        return self.model_dump(exclude={"name"}, exclude_none=True)
+
+
+class Conditional(Section):
+    """Crystals under conditions, beside free ones that fulfil them."""
+
+    n: Positive  # of each
+    conditions: list[Condition]
 
 
 class Trial(Section):
@@ -195,6 +219,7 @@ class Experiment(Section):
     baselines: Baselines
     diffcsp: Diffusion
     recovery: Recovery
+    conditional: Conditional
     trials: Trials
 
     def trial_settings(self) -> list[tuple[str, Trial, "Experiment"]]:

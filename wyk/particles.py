@@ -25,7 +25,9 @@ PREFIXES = 16_384  # samples while required elements come: alike ones cost littl
 PARTICLES = 16_384  # samples grown at once, at most
 FEWEST = 512  # at least
 SPARE = 4  # samples to choose from for each one that is asked for
+ENOUGH = 1.5  # of these, effective ones
 ROUNDS = 40  # populations, before what there is is taken
+BATCHES = 8  # likewise, of samples to choose from
 ORDERS = 4  # of the sites of a finished sample, to average its likelihood over
 LOWEST = 0.5  # effective share of a population below which it is renewed
 
@@ -91,26 +93,34 @@ def draw(
         NothingFoundError: if no sample of a stratum met the conditions.
     """
     run = Run(model, starts, stratum, temperature, conditions, generator)
-    needed = counts * SPARE
-    size = int(
-        (needed.max() * 1.25).long().clamp(FEWEST // len(counts) + 1, PARTICLES // len(counts) + 1)
-    )
-    finished = []
-    for _ in range(ROUNDS):
-        finished.append(run.population(prior, size))
-        found = Population.together(finished)
-        effective = _effective(found.weight, stratum[found.start], len(counts))
-        if (effective >= needed).all():
+    needed, strata = counts * SPARE, len(counts)
+    least, most = FEWEST // strata + 1, PARTICLES // strata + 1
+    size = int((needed.max() * 1.25).long().clamp(least, most))
+    pool = []
+    for _ in range(BATCHES):
+        finished = []
+        for _ in range(ROUNDS):
+            finished.append(run.population(prior, size))
+            found = Population.together(finished)
+            effective = _effective(found.weight, stratum[found.start], strata)
+            if (effective >= needed).all():
+                break
+        if (effective == 0).any():
+            name = starts.names[int((stratum == effective.argmin()).nonzero()[0])]
+            raise NothingFoundError(
+                f"{name}: none of {ROUNDS * size:,} samples met the conditions; they may contradict one another"
+            )
+        # more than are needed, by what they count so far: the likelihood of other orders takes most of the time
+        of = stratum[found.start]
+        each = _total(found.weight, of, strata) - (needed.clamp(min=1) * len(finished)).log()
+        several = found[systematic(found.weight, of, needed, generator)]
+        several.weight = each[stratum[several.start]] + run.log_exchange(several)
+        pool.append(several)
+        together = Population.together(pool)
+        of = stratum[together.start]
+        if (_effective(together.weight, of, strata) >= ENOUGH * counts).all():
             break
-    if (effective == 0).any():
-        name = starts.names[int((stratum == effective.argmin()).nonzero()[0])]
-        raise NothingFoundError(
-            f"{name}: none of {ROUNDS * size:,} samples met the conditions; they may contradict one another"
-        )
-    # more than are needed, by what they count so far: the likelihood of other orders takes most of the time
-    several = found[_systematic(found.weight, stratum[found.start], needed, generator)]
-    several.weight = run.log_exchange(several)
-    chosen = several[_systematic(several.weight, stratum[several.start], counts, generator)]
+    chosen = together[systematic(together.weight, of, counts, generator)]
     key = stratum[chosen.start] + torch.rand(len(chosen), generator=generator, dtype=torch.double)
     chosen = chosen[key.argsort()]
     return chosen.group, *_compact(chosen)
@@ -251,7 +261,7 @@ class Run:
         uneven = (effective < LOWEST * counts) | (counts < LOWEST * present) | required
         uneven &= counts > 0
         counts = counts.where(uneven, 0)
-        chosen = _systematic(value, stratum, counts, self.generator)
+        chosen = systematic(value, stratum, counts, self.generator)
         rows = torch.cat([chosen, (~uneven[stratum]).nonzero().ravel()]).sort().values
         alive, state, stratum = alive[rows], state[rows], stratum[rows]
         even = (total - counts.clamp(min=1).log())[stratum] - self.log_orders(alive)
@@ -393,7 +403,7 @@ def _effective(log: Tensor, stratum: Tensor, strata: int) -> Tensor:
     return (2 * _total(log, stratum, strata) - squares).exp().nan_to_num(nan=0.0)
 
 
-def _systematic(log: Tensor, stratum: Tensor, counts: Tensor, generator: torch.Generator) -> Tensor:
+def systematic(log: Tensor, stratum: Tensor, counts: Tensor, generator: torch.Generator) -> Tensor:
     """Rows chosen by their weights, so many of each stratum, each as often as its weight says to the next integer."""
     rows = stratum.argsort(stable=True)
     log, stratum = log[rows], stratum[rows]

@@ -17,12 +17,10 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import torch
 from publish import publish
 from torch import Tensor
-from tqdm import tqdm
 from two_samples import compare
 
 from wyk import checkpoint, paths, sampling
 from wyk.conditions import Conditions, from_groups, obstacles
-from wyk.growth import grow
 from wyk.particles import Population, Run
 from wyk.representation import WyckoffRepresentation
 from wyk.setlikelihood import set_log_p
@@ -30,7 +28,7 @@ from wyk.spacegroups import space_group
 from wyk.tables import from_table, to_table
 from wyk.tokenization import decode, encode
 
-N, BATCH, MOST_FREE = 2000, 65_536, 30_000_000
+N, MOST_FREE = 2000, 30_000_000
 LEVEL = 0.01  # of all comparisons together
 RUTILE = WyckoffRepresentation(136, ("Ti", "O"), ("a", "f"))
 CONDITIONS = {
@@ -47,25 +45,6 @@ CONDITIONS = {
     "TiO2": {"formula": "TiO2"},
     "LiFeO2": {"formula": "LiFeO2"},
 }
-
-
-def free_that_fulfil(
-    model, n: int, seed: int, space_groups=None, **conditions
-) -> tuple[list[WyckoffRepresentation], int]:
-    """Up to n free samples that fulfil conditions, and how many were drawn."""
-    wanted = Conditions.of(model, **conditions)
-    starts, prior = from_groups(model, space_groups)
-    generator = torch.Generator().manual_seed(seed)
-    found, drawn = [], 0
-    with tqdm(total=n, desc="free", disable=None) as bar:
-        while len(found) < n and drawn < MOST_FREE:
-            group = starts.space_group[torch.multinomial(prior, BATCH, True, generator=generator)]
-            sites = grow(model, group, 1.0, True, generator, wanted.allowed)
-            met = wanted.met(model, group, *sites)
-            found += decode(group[met], sites[0][met], sites[1][met], model.elements)
-            drawn += BATCH
-            bar.update(int(met.sum()))
-    return found[:n], drawn
 
 
 class Forced(Run):
@@ -136,7 +115,8 @@ def main() -> None:
         if name in CONDITIONS:
             ours = from_table(sampling.sample(model, N, seed=1, **CONDITIONS[name]))
             seconds = time.process_time() - start
-            theirs, drawn = free_that_fulfil(model, N, 2, **CONDITIONS[name])
+            rows, drawn = sampling.free_that_fulfil(model, N, 2, MOST_FREE, **CONDITIONS[name])
+            theirs = from_table(rows)
             entry = {"share_of_free": len(theirs) / drawn, "reference": "free samples"}
             control = forced(model, N, 3, **CONDITIONS[name])
             control = compare(control, theirs, model)
