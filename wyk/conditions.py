@@ -83,9 +83,16 @@ class Conditions:
                 if wrong := _symbols(model, its & ~allowed):
                     raise ValueError(f"in the formula but not allowed: {', '.join(wrong)}")
                 allowed = wanted = its
-            n = len(formula.counts)
+            n, size = len(formula.counts), sum(formula.counts)
             if not n_elements[0] <= n <= n_elements[1]:
-                raise ValueError(f"the formula has {n} elements, which are not asked for")
+                raise ValueError(
+                    f"the formula has {n} elements, but {_spoken(n_elements)} are asked for"
+                )
+            if atoms[1] // size * size < atoms[0]:
+                raise ValueError(
+                    f"cells of this formula hold {size}, {2 * size}, {3 * size} … atoms, "
+                    f"but {_spoken(atoms)} are asked for"
+                )
             n_elements = (n, n)
         if not allowed.any():
             raise ValueError("no element is allowed")
@@ -153,6 +160,13 @@ def _mask(model: WyckoffTransformer, elements: Collection[str]) -> Tensor:
     if unknown := sorted(set(elements) - set(model.elements)):
         raise ValueError(f"the model's vocabulary has no {', '.join(unknown)}")
     return torch.tensor([symbol in set(elements) for symbol in model.elements])
+
+
+def _spoken(limits: Range) -> str:
+    low, high = limits
+    if low == high:
+        return str(low)
+    return f"{low} and more" if high >= MOST else f"{low} to {high}"
 
 
 def _symbols(model: WyckoffTransformer, mask: Tensor) -> list[str]:
@@ -259,9 +273,8 @@ class Outlook:
         fits &= self._least.gather(1, 1 + self._more) <= self._spare[:, None]
         fits &= ~(present & ~conditions.allowed).any(1, keepdim=True)
         self.offered = conditions.allowed & fits.gather(1, self._kind)
-        self._sizes, formula = None, conditions.formula
-        # for any elements only before the first site: later on, it costs more time than it saves
-        if formula is not None and (formula.elements or context.empty.all()):
+        self._sizes = None
+        if conditions.formula is not None:
             self._sizes = self._openings(conditions, atoms)
             self.offered &= self._sizes.any(2)
 
@@ -284,7 +297,8 @@ class Outlook:
         """
         formula, symbols = conditions.formula, self.model.elements
         points = self._lattice.tolist()
-        most = min(max(MOST_ATOMS, 4 * sum(formula.counts)), conditions.atoms[1])
+        most = max(MOST_ATOMS, 4 * sum(formula.counts), 2 * conditions.atoms[0])
+        most = min(most, conditions.atoms[1])
         masks, of, found = [], [], {}
         rows = zip(
             self.context.space_group.tolist(),
@@ -300,7 +314,12 @@ class Outlook:
             key = (number, fixed, known)
             if key not in found:
                 found[key] = len(masks)
-                masks.append(self._mask(openings(formula, *key, most * points[u]), atoms[u] == 0))
+                masks.append(
+                    self._mask(
+                        openings(formula, *key, conditions.atoms[0] * points[u], most * points[u]),
+                        atoms[u] == 0,
+                    )
+                )
             of.append(found[key])
         return torch.stack(masks)[of]
 

@@ -45,9 +45,10 @@ class Formula:
         if wrong := [s for s in symbols if s not in ELEMENTS and len(s) > 1]:
             raise ValueError(f"{text!r}: {wrong[0]} is no chemical element")
         exact = set(symbols) <= set(ELEMENTS)
-        if not exact and "O" in symbols:  # ABO3: meant as an oxide
+        if not exact and (real := [s for s in symbols if len(s) > 1 or s == "O"]):  # CsPbX3, ABO3
             raise ValueError(
-                f"{text!r} mixes O and letters for any element: write X for O, and require O"
+                f"{text!r} mixes elements ({', '.join(dict.fromkeys(real))}) and letters for any element: "
+                f"write letters alone, such as ABX3, and require {','.join(dict.fromkeys(real))}"
             )
         try:  # letters that are no elements stand for distinct ones
             names = [*symbols] if exact else _stand_ins(symbols)
@@ -164,6 +165,7 @@ def openings(
     number: int,
     fixed: tuple[int, ...],
     known: tuple[tuple[str, int], ...],
+    least: int,
     most: int,
 ) -> tuple[tuple[str | None, bool, int], ...]:
     """The next sites after which a formula can still be met.
@@ -173,7 +175,7 @@ def openings(
         number: of the space group.
         fixed: its free positions without freedom, see `fillable`.
         known: elements and how many atoms of each there are, as in `Formula.missing`.
-        most: atoms in the conventional cell.
+        least, most: atoms in the conventional cell.
 
     Returns:
         Of each such site: its element, None for one that is not there yet; whether its position has freedom; its
@@ -184,7 +186,8 @@ def openings(
     sites = [(False, size) for size, n in zip(fixed_sizes(number), fixed, strict=True) if n]
     sites += [(True, size) for size in free_sizes(number)]
     closed, found = [(kind, *site) for kind in kinds for site in sites], []
-    for units in range(1, most // sum(formula.counts) + 1):
+    size = sum(formula.counts)
+    for units in range(-(-max(least, 1) // size), most // size + 1):
         for missing in formula.missing(there, units):
             opened = [o for o in closed if _leaves_room(number, fixed, missing, *o)]
             found += opened

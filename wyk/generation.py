@@ -75,12 +75,6 @@ def generate(
     if warning := rare(trained, conditions):
         logging.getLogger(__name__).warning(warning)
     samples = sampling.sample(trained, n, seed=seed, distinct=True, **conditions)
-    if len(samples) < n:
-        logging.getLogger(__name__).warning(
-            "the model makes no more than %d different crystals of this kind, of %d asked for",
-            len(samples),
-            n,
-        )
     path = out / "representations.parquet"
     with alone(out):
         write_representations(path, samples)

@@ -8,6 +8,7 @@ in the end samples are chosen by their weights. (Doucet & Johansen, A tutorial o
 2009, §4; Andrieu & Roberts, Ann. Statist. 37, 697 (2009), for weights that are themselves estimated.)
 """
 
+import logging
 from dataclasses import dataclass, fields
 
 import torch
@@ -26,8 +27,7 @@ PARTICLES = 16_384  # samples grown at once, at most
 FEWEST = 512  # at least
 SPARE = 4  # samples to choose from for each one that is asked for
 ENOUGH = 1.5  # of these, effective ones
-ROUNDS = 40  # populations, before what there is is taken
-BATCHES = 8  # likewise, of samples to choose from
+ROUNDS = 8  # populations, before what there is is taken
 ORDERS = 4  # of the sites of a finished sample, to average its likelihood over
 LOWEST = 0.5  # effective share of a population below which it is renewed
 
@@ -41,6 +41,7 @@ class Population:
         group: (p,) its space group.
         elements, positions: (p, sites) its sites, -1 for none.
         weight: (p,) log of what it counts.
+        ancestor: (p,) a name shared by those that came out of one sample since the required elements were there.
     """
 
     start: Tensor
@@ -48,6 +49,7 @@ class Population:
     elements: Tensor
     positions: Tensor
     weight: Tensor
+    ancestor: Tensor
 
     def __getitem__(self, rows: Tensor) -> "Population":
         return Population(*(getattr(self, field.name)[rows] for field in fields(self)))
@@ -96,34 +98,49 @@ def draw(
     needed, strata = counts * SPARE, len(counts)
     least, most = FEWEST // strata + 1, PARTICLES // strata + 1
     size = int((needed.max() * 1.25).long().clamp(least, most))
-    pool = []
-    for _ in range(BATCHES):
-        finished = []
-        for _ in range(ROUNDS):
-            finished.append(run.population(prior, size))
-            found = Population.together(finished)
-            effective = _effective(found.weight, stratum[found.start], strata)
-            if (effective >= needed).all():
-                break
+    finished, pool, rounds = [], [], 0
+    while rounds < ROUNDS:
+        finished.append(run.population(prior, size))
+        rounds += 1
+        found = Population.together(finished)
+        of = stratum[found.start]
+        effective = _effective(found.weight, of, strata)
+        if (effective < needed).any() and rounds < ROUNDS:
+            continue
         if (effective == 0).any():
-            name = starts.names[int((stratum == effective.argmin()).nonzero()[0])]
             raise NothingFoundError(
-                f"{name}: none of {ROUNDS * size:,} samples met the conditions; they may contradict one another"
+                f"none of {ROUNDS * size:,} samples met the conditions; they may contradict one another, "
+                "or the model has never seen the like"
             )
         # more than are needed, by what they count so far: the likelihood of other orders takes most of the time
-        of = stratum[found.start]
         each = _total(found.weight, of, strata) - (needed.clamp(min=1) * len(finished)).log()
         several = found[systematic(found.weight, of, needed, generator)]
         several.weight = each[stratum[several.start]] + run.log_exchange(several)
         pool.append(several)
+        finished = []
         together = Population.together(pool)
         of = stratum[together.start]
-        if (_effective(together.weight, of, strata) >= ENOUGH * counts).all():
+        effective = _effective(together.weight, of, strata)
+        kin = _effective(*_families(together, of), strata)
+        if (effective.minimum(kin) >= ENOUGH * counts).all():
             break
+    else:
+        logging.getLogger(__name__).warning(
+            "the conditions are seldom met: %d samples stand for about %d different ones",
+            counts.sum(),
+            effective.minimum(kin).sum(),
+        )
     chosen = together[systematic(together.weight, of, counts, generator)]
     key = stratum[chosen.start] + torch.rand(len(chosen), generator=generator, dtype=torch.double)
     chosen = chosen[key.argsort()]
     return chosen.group, *_compact(chosen)
+
+
+def _families(samples: Population, stratum: Tensor) -> tuple[Tensor, Tensor]:
+    """Log of what all samples of one ancestor count together, and its stratum, each (ancestors,)."""
+    names, family = samples.ancestor.unique(return_inverse=True)
+    of = torch.zeros(len(names), dtype=torch.long).index_put((family,), stratum)
+    return _total(samples.weight, family, len(names)), of
 
 
 class Run:
@@ -146,6 +163,7 @@ class Run:
         self.lacking = conditions.required & ~there  # (s, elements), by start
         self.longest = most_sites(model) + starts.elements.shape[1]
         self.order = self._order()
+        self.names = 0  # of ancestors, given so far
 
     @torch.no_grad()
     def _order(self) -> Tensor:
@@ -168,8 +186,9 @@ class Run:
             F.pad(self.starts.elements, (0, steps + 1), value=-1),
             F.pad(self.starts.positions, (0, steps + 1), value=-1),
             prior.double().log(),
+            torch.arange(n),
         )
-        state, finished = torch.arange(n), []
+        state, finished, apart = torch.arange(n), [], False
         done = torch.full((self.strata,), -torch.inf, dtype=torch.double)  # log of what they count
         for site in range(known, self.longest + 1):
             state, order = state.sort(stable=True)
@@ -180,6 +199,9 @@ class Run:
             questions = self._ask(alive[first], forced[first], site)
             alive.weight += torch.cat([q.log_mass for q in questions])[state]
             alive, state = self._renewed(alive, state, forced, done, size)
+            if not apart and (forced < 0).all():  # from here on, each goes its own way
+                alive.ancestor = self.names + torch.arange(len(alive))
+                self.names, apart = self.names + len(alive), True
             if not len(alive):
                 break  # none can go on
             element, position = self._answered(alive, state, questions)

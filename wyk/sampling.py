@@ -1,5 +1,6 @@
 """Sampling of Wyckoff representations (paper, §3.4), free or under conditions."""
 
+import logging
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
@@ -294,6 +295,10 @@ def _distinct(draws: Callable[[int], Samples], n: int) -> Samples:
         if len(rows) < size * RARE:
             break
         size = min(2 * size, BATCH)
+    if len(seen) < n:
+        logging.getLogger(__name__).warning(
+            "only %d different crystals of this kind were found, of %d asked for", len(seen), n
+        )
     widest = max(part.shape[1] for _, part, _ in kept)
     ends = [(0, widest - part.shape[1]) for _, part, _ in kept]
     return (
