@@ -38,7 +38,8 @@ def test_formulas_are_read(text, counts, elements):
         ("Fe2(SO4", "is no formula"),
         ("H0", "an element without atoms"),
         ("XxO", "Xx is no chemical element"),
-        ("ABO3", "write X for O, and require O"),
+        ("ABO3", r"mixes elements \(O\) .* and require O"),
+        ("CsPbX3", r"mixes elements \(Cs, Pb\) .* and require Cs,Pb"),
     ],
 )
 def test_what_is_no_formula_is_refused(text, message):
@@ -104,7 +105,7 @@ def test_openings_are_those_that_leave_room(number, text, known):
         )
     else:
         there = {e: n for e, n in zip(("Na", "Cl"), known, strict=True) if n}
-    found = openings(formula, number, fixed, tuple(there.items()), most)
+    found = openings(formula, number, fixed, tuple(there.items()), 1, most)
     for free, sizes in ((False, fixed_sizes(number)), (True, free_sizes(number))):
         for i, size in enumerate(sizes):
             for element in [*there, *([] if formula.elements else [None])]:

@@ -8,7 +8,7 @@ import pytest
 from pymatgen.core import Lattice, Structure
 from typer.testing import CliRunner
 
-from wyk import cli, generation, plots_crystals, viewer
+from wyk import cli, generation, plots_crystals, stability, viewer
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +94,42 @@ def test_what_was_seen_before(training, seen):
     rows = {"material_id": "a", "space_group": 225, "space_group_found": 225, "hull_covered": True}
     listed = plots_crystals.listing(made.assign(**rows, e_above_hull=0.0, energy_per_atom=-1.0))
     assert listed["seen before"].tolist() == seen
+
+
+def test_it_goes_on_until_so_many_are_stable(folder, tmp_path):
+    """The table ends with the last stable crystal that was wanted, however many processes there are."""
+    asked = {"elements": ["Na", "Cl", "K", "F"], "n_elements": (2, 2), "sites": (1, 2)}
+    made = generation.generate(
+        folder, tmp_path / "a", 40, until_stable=2, draws=[1], jobs=2, **asked
+    )
+    found = made.sort_values("material_id", key=lambda names: names.astype(int))
+    judged = stability.stable(found).tolist()
+    assert sum(judged) == 2
+    assert judged[-1]
+    assert len(found) < 40
+    again = generation.generate(
+        folder, tmp_path / "b", 40, until_stable=2, draws=[1], jobs=1, **asked
+    )
+    assert again["material_id"].tolist() == made["material_id"].tolist()
+
+
+def test_no_crystal_twice_and_no_strange_element(model):
+    known = set(generation.offered(model))
+    assert {"Po", "At", "Rn", "Fr", "Ra", "Lr"}.isdisjoint(known)
+    assert known <= set(model.config["element_counts"])
+    assert "Na" in known
+
+
+def test_elements_that_nobody_knows_are_refused(folder, tmp_path):
+    with pytest.raises(ValueError, match="Rn: not among the elements of CHGNet"):
+        generation.generate(folder, tmp_path, 1, required=["Rn"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_warning_where_the_model_has_seen_nothing(model):
+    assert generation.rare(model, {"required": ["Li"]}) is None
+    found = generation.rare(model, {"n_elements": (40, 50)})
+    assert found.startswith("40 elements are asked for; of 1,000 free samples")
 
 
 def test_conditions_that_contradict_one_another(tmp_path):

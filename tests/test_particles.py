@@ -17,11 +17,8 @@ from wyk.tables import from_table, to_table
 from wyk.tokenization import decode, encode
 
 LEVEL = 0.01  # of all properties together
-CONDITIONS = {
-    "O": {"required": ["O"]},
-    "Fe and O, few atoms": {"required": ["Fe", "O"], "atoms": (1, 20)},
-    "225, 227 with three elements": {"space_groups": [225, 227], "n_elements": (3, 3)},
-}
+N = 120
+CONDITIONS = {"O": {"required": ["O"]}, "Fe and O": {"required": ["Fe", "O"]}}
 
 
 def drawn(model, n: int, seed: int, space_groups=None, **asked) -> list[WyckoffRepresentation]:
@@ -38,9 +35,8 @@ def drawn(model, n: int, seed: int, space_groups=None, **asked) -> list[WyckoffR
 
 @pytest.mark.parametrize("name", CONDITIONS)
 def test_samples_are_as_free_ones_that_fulfil_the_conditions(published, name):
-    n = 200
-    ours = drawn(published, n, 1, **CONDITIONS[name])
-    theirs, _ = free_that_fulfil(published, n, 2, 100_000, **CONDITIONS[name])
+    ours = drawn(published, N, 1, **CONDITIONS[name])
+    theirs, _ = free_that_fulfil(published, N, 2, 20_000, **CONDITIONS[name])
     found = compare(ours, from_table(theirs), published, shuffles=5000)
     assert len(found) == 8
     assert min(test["p"] for test in found.values()) > LEVEL / len(found) / len(CONDITIONS)
@@ -48,10 +44,11 @@ def test_samples_are_as_free_ones_that_fulfil_the_conditions(published, name):
 
 def test_the_comparison_sees_the_sampler_of_the_first_edition(published):
     """STOP forbidden until the condition holds, and no weights: too many sites."""
-    condition = {"required": ["O"]}
-    ours = conditional.forced(published, 200, 1, **condition)
-    assert all("O" in r.elements for r in ours)
-    theirs = from_table(free_that_fulfil(published, 200, 2, 100_000, **condition)[0])
+    condition = {"required": ["Li"]}
+    ours = conditional.forced(published, 30, 1, **condition)
+    assert len(ours) == 30
+    assert all("Li" in r.elements for r in ours)
+    theirs = from_table(free_that_fulfil(published, N, 2, 20_000, **condition)[0])
     found = compare(ours, theirs, published, shuffles=5000)
     assert min(test["p"] for test in found.values()) < LEVEL / len(found) / len(CONDITIONS)
 
@@ -139,9 +136,3 @@ def test_systematic_choice_follows_weights():
     assert (counts[:3] - torch.tensor([10, 20, 70])).abs().max() <= 1
     assert counts[3:].sum() == 3
     assert counts[3:].min() >= 1
-
-
-def test_what_contradicts_itself_is_said(model):
-    """Nothing stands in the way of one atom in a cell but that no formula unit has one."""
-    with pytest.raises(ValueError, match="space group 225"):
-        sample(model, 5, space_groups=[225], formula="Li2TiO3", atoms=(7, 8))

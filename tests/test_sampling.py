@@ -410,18 +410,22 @@ def test_distinct_samples_may_be_few(model):
         ({"excluded": ["O"], "required": ["O"]}, "required but not allowed: O"),
         ({"excluded": ["O"], "formula": "TiO2"}, "in the formula but not allowed: O"),
         ({"required": ["Li"], "formula": "TiO2"}, "required but not in the formula: Li"),
-        ({"formula": "TiO2", "n_elements": (3, 3)}, "the formula has 2 elements"),
+        (
+            {"formula": "TiO2", "n_elements": (3, 3)},
+            "the formula has 2 elements, but 3 are asked for",
+        ),
         ({"required": ["Li", "O"], "n_elements": (1, 1)}, "2 elements are required, at most 1"),
         ({"elements": ["Li"], "n_elements": (2, 2)}, "2 elements are asked for, only 1 allowed"),
         ({"atoms": (5, 4)}, "5 to 4 atoms: no such number"),
+        ({"formula": "TiO2", "atoms": (4, 5)}, "hold 3, 6, 9 … atoms, but 4 to 5 are asked for"),
         ({"required": ["Li", "O"], "sites": (1, 1)}, "at least 2 sites are needed, at most 1"),
         (
             {"space_groups": [194], "required": ["Li", "O"], "atoms": (1, 3)},
             "space group 194: at least 4 atoms in the primitive cell are needed, at most 3",
         ),
         (
-            {"space_groups": [225], "formula": "TiO2", "atoms": (1, 2)},
-            "space group 225: its Wyckoff positions cannot hold the atoms of the formula",
+            {"space_groups": [230], "formula": "TiO2", "atoms": (1, 3)},
+            "space group 230: its Wyckoff positions cannot hold the atoms of the formula",
         ),
         (
             {"given": table((225, "Na", "a")), "space_groups": [225]},
@@ -452,7 +456,7 @@ def test_conditions_that_cannot_be_met_say_so(model, conditions, message):
             "at least 4 atoms in the",
         ),
         ((225, "Na Cl", "a b"), {"n_elements": (1, 1)}, "at least 2 elements are needed"),
-        ((225, "Ti O", "a b"), {"formula": "TiO2", "atoms": (1, 2)}, "cannot hold the atoms"),
+        ((225, "Ti O", "a b"), {"formula": "TiO2", "atoms": (1, 3)}, "cannot hold the atoms"),
     ],
 )
 def test_rows_that_cannot_be_completed_are_named(model, row, conditions, message):

@@ -20,7 +20,7 @@ from torch import Tensor
 from two_samples import compare
 
 from wyk import checkpoint, paths, sampling
-from wyk.conditions import Conditions, from_groups, obstacles
+from wyk.conditions import Conditions, from_groups, most_sites, obstacles
 from wyk.particles import Population, Run
 from wyk.representation import WyckoffRepresentation
 from wyk.setlikelihood import set_log_p
@@ -61,8 +61,8 @@ class Forced(Run):
 def forced(
     model, n: int, seed: int, space_groups=None, **conditions
 ) -> list[WyckoffRepresentation]:
-    """Samples of the first edition."""
-    wanted = Conditions.of(model, **conditions)
+    """Samples of the first edition, in which the last site that may come is one that is required."""
+    wanted = Conditions.of(model, **{"sites": (1, most_sites(model))} | conditions)
     starts, prior = from_groups(model, space_groups)
     prior[list(obstacles(model, starts, wanted))] = 0
     generator = torch.Generator().manual_seed(seed)
