@@ -306,6 +306,9 @@ def test_the_cell_tells_the_axes_of_a_rhombohedral_group(name):
         ([f"{HM} 'F m -3 m'", "_space_group_name_H-M_alt 'P m -3 m'"], CUBIC, "two space groups"),
         (["_symmetry_Int_Tables_number 225", "_space_group_IT_number 221"], CUBIC, "two numbers"),
         (["_symmetry_Int_Tables_number 231"], CUBIC, "there is no space group 231"),
+        *(([f"{tag} '{text}'"], CUBIC, f"'{text}' is no number of a space group")
+          for tag in ("_space_group_IT_number", "_symmetry_Int_Tables_number")
+          for text in ("#225", "Fm-3m", "225.5", "-225", "no. 225")),
         (["_symmetry_Int_Tables_number 227"], CUBIC, "space group 227 without symbol or operations"),
         ([f"{HM} ?", "_symmetry_Int_Tables_number '62'"], CUBIC, "space group 62 without symbol"),
         (["_space_group_magn.number_BNS 136.499"], CUBIC, "from which it cannot be taken"),
@@ -320,6 +323,14 @@ def test_the_cell_tells_the_axes_of_a_rhombohedral_group(name):
 def test_a_contradiction_is_refused(tags, cell, reason):
     with pytest.raises(ValueError, match=reason):
         read(write(cell, tags, SALT_SITES))
+
+
+@pytest.mark.parametrize("number", ["225.0", "225.", "225(1)", "0", "?"])
+def test_a_number_with_and_without_the_name(number):
+    tags = [f"_space_group_IT_number {number}"]
+    assert found(write(CUBIC, [f"{HM} 'F m -3 m'", *tags], SALT_SITES)) == (225, 8)
+    alone = found(write(CUBIC, tags, SALT_SITES))[0]
+    assert alone == (225 if number.startswith("225") else 221)
 
 
 PROOF = ["_chemical_formula_sum 'Na4 Cl4'", "_cell_formula_units_Z 4"]  # as pymatgen writes it

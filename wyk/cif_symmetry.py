@@ -212,7 +212,11 @@ def _products(texts: list[str], centring: list[str]) -> list[str]:
 
 
 def _number(texts: tuple[str, ...]) -> int | None:
-    numbers = {int(text) for text in texts if re.fullmatch(r"\d{1,3}", text)} - {0}
+    """The group's number, also as 225.0 or with an uncertainty; 0 says nothing."""
+    found = {text: re.fullmatch(r"(\d{1,3})(?:\.0*)?(?:\(\d+\))?", text) for text in texts}
+    if unknown := [text for text, number in found.items() if number is None]:
+        raise ValueError(f"unusable symmetry: {unknown[0]!r} is no number of a space group")
+    numbers = {int(number[1]) for number in found.values()} - {0}
     if len(numbers) > 1:
         raise ValueError(
             f"two numbers of its space group: {' and '.join(map(str, sorted(numbers)))}"
