@@ -444,6 +444,36 @@ def test_formulas_of_another_crystal(formula, units):
         read(write(CUBIC, tags, SALT_SITES))
 
 
+AMMONIUM = [
+    "N1 N 0 0 0",
+    *(f"H{i} H {x} {x} {x}" for i, x in enumerate((0.2, 0.4, 0.6, 0.8))),
+    "Cl1 Cl .5 0 .5",
+]
+
+
+@pytest.mark.parametrize(
+    "formula",
+    ["(N H4) Cl", "(NH4)Cl", "N1, H4, Cl1", "N_1 H_4 Cl_1", "[N H4]1 Cl", "N (H2)2 Cl", "{N (H2)2} Cl", "(N H4 Cl)n",
+     "N H4 Cl 1+", "N H4 Cl +", "N H3 D Cl"],
+)  # fmt: skip
+@pytest.mark.parametrize("tag", ["sum", "structural", "moiety", "iupac"])
+def test_hydrogen_of_a_formula_with_brackets_is_missed(tag, formula):
+    tags = [f"{HM} 'P 1'", f"_chemical_formula_{tag} '{formula}'"]
+    assert len(read(write(CUBIC, tags, AMMONIUM)).numbers) == 6
+    with pytest.raises(ValueError, match="but the formula is H4 N1 Cl1"):
+        read(write(CUBIC, tags, AMMONIUM[:1] + AMMONIUM[-1:]))
+
+
+@pytest.mark.parametrize(
+    "formula", ["n h4 cl", "N H4 Cl . H2 O", "Na1-x Cl", "(N H4", "A B", "N0", "N H4 + Cl", "(" * 9999]
+)  # fmt: skip
+def test_a_sum_formula_that_cannot_be_read_is_refused(formula):
+    text = write(CUBIC, [f"{HM} 'P 1'", f"_chemical_formula_sum '{formula}'"], AMMONIUM)
+    with pytest.raises(ValueError, match="formula .* cannot be read"):
+        read(text)
+    assert len(read(text.replace("_sum", "_moiety")).numbers) == 6
+
+
 def test_hydrogen_that_is_only_counted():
     text = write(CUBIC, [f"{HM} 'P 1'"], ["O1 O 0 0 0 2"], (*SITE, "attached_hydrogens"))
     with pytest.raises(ValueError, match="hydrogen atoms that have no coordinates"):

@@ -5,9 +5,9 @@ A reading that agrees with all of that is taken. Where the parts disagree, anoth
 formula and Z or the multiplicities confirm it and no other; else the file is refused.
 """
 
-import re
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from math import gcd, inf, isfinite
 
@@ -21,10 +21,11 @@ from wyk.cif_tags import Tags
 from wyk.images import images_of
 from wyk.representation import ELEMENTS, MOST_ATOMS
 from wyk.settings import Setting
+from wyk.sums import counted
 
 SITE = tuple(f"_atom_site_fract_{axis}" for axis in "xyz")
 MULTIPLICITIES = ("_atom_site_symmetry_multiplicity", "_atom_site_site_symmetry_multiplicity")
-FORMULA = re.compile(r"\s*([A-Z][a-z]?)\s*(\d+(?:\.\d*)?|\.\d+)?(?:\(\d+\))?")
+OTHER_FORMULAS = tuple(f"_chemical_formula_{name}" for name in ("structural", "moiety", "iupac"))
 
 
 def read_cif(text: str) -> Cell:
@@ -213,22 +214,19 @@ def _claims(tags: Tags) -> _Claims:
     if said is not None and len(said) == len(tags.column("_atom_site_fract_x")):
         multiplicities = list(map(number, said))
         multiplicities = multiplicities if any(m == m for m in multiplicities) else None
-    formula = _formula(tags.text("_chemical_formula_sum"))
+    formula = _formula(tags)
     return _Claims(formula, units if 0 < units < inf else None, multiplicities)
 
 
-def _formula(text: str) -> dict[int, float]:
-    """Atomic number → how many, of a formula; empty if it cannot be read."""
-    counts, at = {}, 0
-    while found := FORMULA.match(text, at):
-        symbol = "H" if found[1] in cif_elements.ISOTOPES else found[1]
-        if symbol not in NUMBERS:
-            return {}
-        counts[NUMBERS[symbol]] = counts.get(NUMBERS[symbol], 0) + float(found[2] or 1)
-        at = found.end()
-    left = text[at:].strip()
-    counts = {z: n for z, n in counts.items() if n}
-    return {} if left and not re.fullmatch(r"\d*\s*[+-]", left) else counts
+def _formula(tags: Tags) -> dict[int, float]:
+    """Atomic number → how many, of the sum formula, or of another one if there is none; empty without."""
+    if text := tags.text("_chemical_formula_sum"):
+        return counted(text)
+    for tag in OTHER_FORMULAS:
+        with suppress(ValueError):  # they may be anything
+            if text := tags.text(tag):
+                return counted(text)
+    return {}
 
 
 def _written(counts: dict[int, float]) -> str:

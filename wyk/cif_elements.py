@@ -5,8 +5,8 @@ from functools import lru_cache
 from itertools import islice, product
 
 from wyk.atoms import NUMBERS
+from wyk.sums import ISOTOPES
 
-ISOTOPES = ("D", "T")
 MOST_READINGS = 64  # of the labels of one file
 
 
