@@ -373,6 +373,12 @@ def test_a_list_of_all_atoms_under_the_name_of_the_group_is_read_as_the_formula_
         ("Cm1", False, "Cm"), ("D1", False, "D"), ("U", False, "U"), ("Na(1)", False, "Na"), ("C_1", False, "C"),
         ("CM1", False, None), ("HO1", False, None), ("NH4", False, None), ("NH4", True, None), ("CO1", False, None),
         ("OH2", False, None), ("Wat", False, None), ("Wat1", True, None), ("Ow1", False, None), ("M1", False, None),
+        ("Fe+3", True, "Fe"), ("Fe3", True, "Fe"), ("O-2", True, "O"), ("Fe(3+)", True, "Fe"), ("Fe_pv", True, "Fe"),
+        ("Fe2.5+", True, "Fe"), ("Fe+2.67", True, "Fe"),
+        ("CL", True, "Cl"), ("NA1+", True, "Na"), ("SI4+", True, "Si"), ("Fe+++", True, "Fe"), ("o2-", True, "O"),
+        ("NH4+", True, None), ("CN", True, None), ("CN-", True, None), ("H2O", True, None), ("O-H", True, None),
+        ("OH-", True, None), ("Fe/Ni", True, None), ("Fe,Ni", True, None), ("Fe-Ni", True, None), ("NO3-", True, None),
+        ("Fe+Ni", True, None), ("Fe0.5Ni0.5", True, None), ("Fe Ni", True, None), ("Fe_Ni", True, None),
         ("X", True, None), ("1", False, None), ("", False, None), ("é", False, None),
     ],
 )  # fmt: skip
@@ -414,6 +420,18 @@ def test_labels_without_types_are_read_as_the_formula_says(labels, formula, mean
     else:
         with pytest.raises(ValueError, match=meant):
             read(text)
+
+
+def test_label_and_type_of_different_elements():
+    sites = ["Na1 K 0 0 0", "Cl1 Cl .5 .5 .5"]
+    with pytest.raises(ValueError, match="Na1 is K by its type, but Na by its label"):
+        read(write(CUBIC, [f"{HM} 'F m -3 m'"], sites))
+    with pytest.raises(ValueError, match="the formula is Na1 Cl1"):
+        read(write(CUBIC, [f"{HM} 'F m -3 m'", "_chemical_formula_sum 'Na Cl'"], sites))
+    said = [f"{HM} 'F m -3 m'", "_chemical_formula_sum 'K Cl'"]
+    assert set(read(write(CUBIC, said, sites)).numbers) == {17, 19}
+    for label in ("M1", "Ca1", "1", "CA"):  # carbon may be called Ca
+        read(write(CUBIC, [f"{HM} 'F m -3 m'"], [f"{label} C 0 0 0"]))
 
 
 @pytest.mark.parametrize(

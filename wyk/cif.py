@@ -45,6 +45,8 @@ def read_cif(text: str) -> Cell:
         formula = bool(claims.formula)
         meant, possible = cif_elements.readings(sites.symbols, sites.labels, formula)
     for symbols in meant:
+        if not claims.formula:
+            cif_elements.check_labels(sites.labels, sites.types, symbols)
         if sites.occupancies or symbols is not sites.types:
             occupancies = sites.occupancies or [1.0] * len(symbols)
             for site in zip(sites.labels, symbols, occupancies, strict=True):
