@@ -314,6 +314,20 @@ def test_the_cell_tells_the_axes_of_a_rhombohedral_group(name):
         (["_space_group_magn.number_BNS 136.499"], CUBIC, "from which it cannot be taken"),
         (["_parent_space_group.name_H-M_alt 'P m -3 m'"], CUBIC, "from which it cannot be taken"),
         (["_space_group_ssg_name 'x'"], CUBIC, "modulated"),
+        (["_jana_cell_commen_t_section_1 0.25"], CUBIC, "modulated"),
+        (["loop_", "_atom_site_displace_Fourier_atom_site_label", "Na1"], CUBIC, "modulated"),
+        (["loop_", "_cell_wave_vector_seq_id", "1"], CUBIC, "modulated"),
+        (["loop_", "_atom_site_Fourier_wave_vector_seq_id", "1"], CUBIC, "modulated"),
+        (["loop_", "_atom_site_moment.label", "_atom_site_moment.crystalaxis_x", "Na1 2"], CUBIC, "magnetic moments"),
+        *(([f"_{tag}"], CUBIC, "from which it cannot be taken") for tag in (
+            "space_group_Bravais_type cF", "space_group_centring_type F", "symmetry_cell_setting cubic",
+            "sym_space_group_name_H-M 'F m -3 m'", "icsd_space_group 225", "spacegroup_name Fm-3m",
+            "space_group_crystal_system cubic", "space_group.Laue_class m-3m")),
+        (["loop_", "_space_group.id", "_space_group.name_H-M_alt", "1 'F m -3 m'", "2 'P m -3 m'"], CUBIC, "several"),
+        (["loop_", "_space_group.id", "_space_group.IT_number", "1 225", "2 221"], CUBIC, "several values: 225, 221"),
+        (["loop_", HM, "'P 1'", "'F m -3 m'"], CUBIC, "several values"),
+        ([*operations("_symmetry_equiv_pos_as_xyz", ["x,y,z"]),
+          *operations("_space_group_symop_operation_xyz", ["x,y,z", "-x,-y,-z"])], CUBIC, "two lists"),
         (["_cell_modulation_dimension 1"], CUBIC, "modulated"),
         (operations("_space_group_symop_ssg_operation_algebraic", ["x1,x2,x3,x4"]), CUBIC, "modulated"),
         (["_cell.length_a 7"], CUBIC, "_cell.length_a stands there twice, with different values"),
@@ -323,6 +337,56 @@ def test_the_cell_tells_the_axes_of_a_rhombohedral_group(name):
 def test_a_contradiction_is_refused(tags, cell, reason):
     with pytest.raises(ValueError, match=reason):
         read(write(cell, tags, SALT_SITES))
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        ["_space_group_crystal_system triclinic"],
+        ["_space_group_Bravais_type aP", "_space_group_centring_type P", "_symmetry_cell_setting triclinic"],
+        ["_space_group.Laue_class -1", "_space_group.point_group_H-M 1"],
+        ["_sym_space_group_name_H-M 'P 1'", "_icsd_space_group 1", "_space_group_IT_number 1.0"],
+        ["loop_", "_space_group.id", HM, "1 'P 1'", "2 'P 1'"],
+        ["loop_", "_geom_bond_atom_site_label_1", "_geom_bond_site_symmetry_2", "Na1 3_655"],
+        ["loop_", "_atom_site_moment.label", "Na1", f"{HM} 'P 1'"],
+        [*operations("_symmetry_equiv_pos_as_xyz", ["x,y,z"]),
+         *operations("_space_group_symop_operation_xyz", ["X, Y, Z"])],
+    ],
+)  # fmt: skip
+def test_words_that_say_no_more_than_p1(tags):
+    assert len(read(write(CUBIC, tags, SALT_SITES)).numbers) == 2
+
+
+@pytest.mark.parametrize(
+    "setting", [f"{HM} 'F m -3 m'", "_space_group_IT_number 225", "_icsd_space_group Fm-3m"]
+)
+def test_symmetry_in_another_block(setting):
+    text = write(CUBIC, [], SALT_SITES)
+    with pytest.raises(ValueError, match="its symmetry stands in another data block"):
+        read(f"data_global\n{setting}\n{text}")
+    assert len(read(f"data_global\n{HM} 'P 1'\n{text}").numbers) == 2
+    said = write(CUBIC, [f"{HM} 'F m -3 m'"], SALT_SITES)
+    assert found(f"data_global\n{setting}\n{said}") == (225, 8)
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "reason"),
+    [
+        ("calc_flag", "d dum", "dummy atoms"),
+        ("calc_flag", "d calc", None),
+        ("disorder_group", "1 2", "2 groups"),
+        ("disorder_group", "1 .", None),
+        ("disorder_group", "1 1", None),
+    ],
+)
+def test_rows_that_are_no_atoms_or_not_all_at_once(column, values, reason):
+    sites = [f"{site} {value}" for site, value in zip(SALT_SITES, values.split(), strict=True)]
+    text = write(CUBIC, [f"{HM} 'F m -3 m'"], sites, (*SITE, column))
+    if reason is None:
+        assert found(text) == (225, 8)
+        return
+    with pytest.raises(ValueError, match=reason):
+        read(text)
 
 
 @pytest.mark.parametrize("number", ["225.0", "225.", "225(1)", "0", "?"])

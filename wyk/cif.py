@@ -98,15 +98,21 @@ def _crystal(text: str) -> Tags:
             blocks = list(gemmi.cif.read_string(text, 0))  # a tag twice is judged by its values
     except Exception as error:  # of several kinds, raised through C++
         raise ValueError(f"not a CIF: {error}") from error
-    crystals = []  # without a template's block, whose sites are all `?`
+    crystals, others = [], []  # without a template's block, whose sites are all `?`
     for block in blocks:
         tags = Tags(block)
         if any(tags.column(SITE[0])) or any(any(tags.column(tag)) for tag in SITE[1:]):
             crystals.append(tags)
+        else:
+            others.append(tags)
     if not crystals:
         raise ValueError("no atoms in the CIF")
     if len(crystals) > 1:
         raise ValueError(f"{len(crystals)} crystals in one CIF; one each, please")
+    if others and not cif_symmetry.is_said(crystals[0]):
+        for tags in others:
+            if tag := cif_symmetry.promise(tags):
+                raise ValueError(f"its symmetry stands in another data block ({tag})")
     return crystals[0]
 
 
@@ -134,6 +140,11 @@ def _sites(tags: Tags) -> _Sites:
     occupied = tags.column("_atom_site_occupancy")
     if not len(y) == len(z) == len(names) == len(types) == (len(occupied) or n) == n:
         raise ValueError("sites without all their coordinates")
+    if "dum" in map(str.lower, tags.column("_atom_site_calc_flag")):
+        raise ValueError("dummy atoms (_atom_site_calc_flag dum)")
+    groups = set(tags.column("_atom_site_disorder_group")) - {"", "0"}
+    if len(groups) > 1:
+        raise ValueError(f"disorder ({len(groups)} groups of it); ordered structures only")
     if any(number(text) > 0 for text in tags.column("_atom_site_attached_hydrogens")):
         raise ValueError("hydrogen atoms that have no coordinates (_atom_site_attached_hydrogens)")
     labels = names if all(names) else [a or b or "?" for a, b in zip(names, types, strict=True)]
