@@ -213,7 +213,8 @@ def test_every_name_is_known_in_the_usual_spellings(spelled):
     [
         ("F d -3 m Z", "F d -3 m:2"), ("Fd-3mS", "F d -3 m:1"), ("F d -3 m (origin choice 2)", "F d -3 m:2"),
         ("Fd-3m:o1", "F d -3 m:1"), ("R -3 m H", "R -3 m:H"), ("R-3mr", "R -3 m:R"), ("R32:h", "R 3 2:H"),
-        ("F m 3 m", "F m -3 m"), ("Fm-3m (225)", "F m -3 m"), ("P 21 21 21 (no. 19)", "P 21 21 21"),
+        ("F m 3 m", "F m -3 m"), ("F m 3- m", "F m -3 m"), ("Fm3-m", "F m -3 m"),
+        ("Fm-3m (225)", "F m -3 m"), ("P 21 21 21 (no. 19)", "P 21 21 21"),
         ("P2(1)2(1)2(1)", "P 21 21 21"), ("C m c e", "C m c a"), ("P 1 21/n 1", "P 1 21/n 1"),
     ],
 )  # fmt: skip
