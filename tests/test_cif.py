@@ -495,7 +495,7 @@ def test_label_and_type_of_different_elements():
         read(write(CUBIC, [f"{HM} 'F m -3 m'", "_chemical_formula_sum 'Na Cl'"], sites))
     said = [f"{HM} 'F m -3 m'", "_chemical_formula_sum 'K Cl'"]
     assert set(read(write(CUBIC, said, sites)).numbers) == {17, 19}
-    for label in ("M1", "Ca1", "1", "CA"):  # carbon may be called Ca
+    for label in ("M1", "B1", "Ca1", "1", "CA"):  # carbon may be called Ca
         read(write(CUBIC, [f"{HM} 'F m -3 m'"], [f"{label} C 0 0 0"]))
 
 
