@@ -444,6 +444,7 @@ def test_a_list_of_all_atoms_under_the_name_of_the_group_is_read_as_the_formula_
         ("NH4+", True, None), ("CN", True, None), ("CN-", True, None), ("H2O", True, None), ("O-H", True, None),
         ("OH-", True, None), ("Fe/Ni", True, None), ("Fe,Ni", True, None), ("Fe-Ni", True, None), ("NO3-", True, None),
         ("Fe+Ni", True, None), ("Fe0.5Ni0.5", True, None), ("Fe Ni", True, None), ("Fe_Ni", True, None),
+        ("Fe/Ni", False, None), ("Fe1Ni1", False, None), ("Fe-Ni", False, None), ("Fe2+", False, "Fe"),
         ("X", True, None), ("1", False, None), ("", False, None), ("é", False, None),
     ],
 )  # fmt: skip

@@ -12,6 +12,7 @@ MOST_READINGS = 64  # of the labels of one file
 TYPE = re.compile(
     r"[A-Za-z]{1,2}(\d*|(\d+(\.\d+)?)?[+-]+|[+-]\d+(\.\d+)?|\^?[({]?\d*[+-]?\d*[)}]?)(_[a-z]+|_\d+)?"
 )
+ALSO = re.compile(r"[/,+&-]\s*[A-Z]|\d[A-Z][a-z]")  # a label that goes on with another element
 MOLECULES = ("CN", "CO", "HF", "HO", "NH", "NO")  # in capitals; as elements they are rarer
 
 
@@ -30,13 +31,13 @@ def elements(symbol: str, is_type: bool) -> tuple[str | None, tuple[str, ...]]:
     options = tuple(name for name in both if name in NUMBERS or name in ISOTOPES)
     if not options:
         return None, ()
-    if is_type and (run in MOLECULES or (run.isupper() and options == (one,) != (run,))):  # OH
+    if is_type and (run in MOLECULES or (len(run) == 2 and options == (one,))):  # OH
+        return None, options
+    if not is_type and ALSO.search(symbol):
         return None, options
     first, others = options[0], options[1:]
     if len(run) == 1:
         return first, ()
-    if is_type and first == one:  # Ox
-        return None, ()
     if first == two and len(run) == 2:
         rest = symbol[2:]
         if is_type and not re.match(r"\d+(?![\d+-])", rest):
