@@ -558,6 +558,13 @@ def test_a_sum_formula_that_cannot_be_read_is_refused(formula):
     assert len(read(text.replace("_sum", "_moiety")).numbers) == 6
 
 
+def test_hydrogen_of_a_weight_is_missed():
+    tags = [f"{HM} 'P 1'", "_cell_formula_units_Z 1", "_chemical_formula_weight 53.49"]
+    assert len(read(write(CUBIC, tags, AMMONIUM)).numbers) == 6
+    with pytest.raises(ValueError, match="a formula unit weighs 49.46 g/mol, but 53.49 is stated"):
+        read(write(CUBIC, tags, AMMONIUM[:1] + AMMONIUM[-1:]))
+
+
 def test_hydrogen_that_is_only_counted():
     text = write(CUBIC, [f"{HM} 'P 1'"], ["O1 O 0 0 0 2"], (*SITE, "attached_hydrogens"))
     with pytest.raises(ValueError, match="hydrogen atoms that have no coordinates"):

@@ -169,11 +169,13 @@ class _Claims:
         formula: atomic number → how many; empty if not said.
         units: Z, how many of these in the cell; None if not said.
         multiplicities: of each site, NaN where not said; None if nowhere.
+        weight: of a formula unit, g/mol, NaN if not said; counts only without a formula.
     """
 
     formula: dict[int, float]
     units: float | None
     multiplicities: list[float] | None
+    weight: float
 
     @property
     def decisive(self) -> bool:
@@ -199,6 +201,10 @@ class _Claims:
                 return None
             units = f" with Z = {self.units:g}" if self.units else ""
             return f"the cell holds {_written(counts)}, but the formula is {_written(self.formula)}{units}"
+        if self.units and self.weight > 0:
+            weight = sum(gemmi.Element(z).weight * n for z, n in counts.items()) / self.units
+            if abs(weight - self.weight) > 0.05 + 0.001 * self.weight:  # hydrogen has 1
+                return f"a formula unit weighs {weight:.2f} g/mol, but {self.weight:g} is stated"
         if self.units and gcd(*counts.values()) % self.units:
             return f"the cell holds {_written(counts)}, which is not {self.units:g} formula units"
         return None
@@ -228,7 +234,8 @@ def _claims(tags: Tags) -> _Claims:
         multiplicities = list(map(number, said))
         multiplicities = multiplicities if any(m == m for m in multiplicities) else None
     formula = _formula(tags)
-    return _Claims(formula, units if 0 < units < inf else None, multiplicities)
+    weight = number(tags.text("_chemical_formula_weight"))
+    return _Claims(formula, units if 0 < units < inf else None, multiplicities, weight)
 
 
 def _formula(tags: Tags) -> dict[int, float]:
