@@ -368,6 +368,10 @@ def test_symmetry_in_another_block(setting):
     assert len(read(f"data_global\n{HM} 'P 1'\n{text}").numbers) == 2
     said = write(CUBIC, [f"{HM} 'F m -3 m'"], SALT_SITES)
     assert found(f"data_global\n{setting}\n{said}") == (225, 8)
+    rutile = write(
+        RUTILE_CELL, operations("_symmetry_equiv_pos_as_xyz", RUTILE_OPERATIONS), RUTILE_SITES
+    )
+    assert found(f"data_global\n{setting}\n{rutile}") == (136, 6)
 
 
 @pytest.mark.parametrize(

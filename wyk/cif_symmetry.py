@@ -47,32 +47,11 @@ MODULATED = (
 )  # fmt: skip
 SYMMETRY = re.compile("space_?group|symmetry|symop|^_atom_site_moment")  # words of tags that say it
 SAYS_NOTHING = (
-    "site_symmetry",
-    "_atom_site_symmetry",
-    "_id",
-    "_details",
-    "_refs",
-    "_symop_sg_id",
-    "transform",
-)
-# what P1 may be called in other tags
-ONE = (
-    "p1",
-    "p1(1)",
-    "1",
-    "c1",
-    "c1^1",
-    "c1-1",
-    "triclinic",
-    "anorthic",
-    "ap",
-    "a",
-    "p",
-    "x,y,z",
-    "+x,+y,+z",
-    "n/a",
-    "none",
-)
+    "site_symmetry", "_atom_site_symmetry", "_id", "_details", "_refs", "_symop_sg_id", "transform",
+)  # fmt: skip
+ONE = (  # what P1 may be called in other tags
+    "p1", "p1(1)", "1", "c1", "c1^1", "c1-1", "triclinic", "anorthic", "ap", "a", "p", "x,y,z", "+x,+y,+z", "n/a", "none",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -212,7 +191,8 @@ def _by_number(tags: Tags, said: _Said, metric: np.ndarray) -> Readings:
 
 def is_said(tags: Tags) -> bool:
     """Whether a block says its symmetry where it is looked for."""
-    return any(map(tags.texts, (NAMES, HALLS, GROUP_NUMBERS, OPERATIONS, MAGNETIC)))
+    usual = (*NAMES, *HALLS, *GROUP_NUMBERS, *OPERATIONS, *MAGNETIC)
+    return any(any(tags.column(tag)) for tag in usual)
 
 
 def promise(tags: Tags) -> str | None:
@@ -232,7 +212,7 @@ def promise(tags: Tags) -> str | None:
 def _operations(tags: Tags) -> tuple[str, ...]:
     lists = [[text for text in tags.column(tag) if text] for tag in OPERATIONS]
     lists = [texts for texts in lists if texts]
-    if len({frozenset(_plainly(text) for text in texts) for texts in lists}) > 1:
+    if len(lists) > 1 and len({frozenset(map(_plainly, texts)) for texts in lists}) > 1:
         raise ValueError("two lists of symmetry operations that are not the same")
     texts = lists[0] if lists else []
     if not lists:
