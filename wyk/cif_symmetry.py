@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from operator import itemgetter
 
@@ -50,7 +50,8 @@ SAYS_NOTHING = (
     "site_symmetry", "_atom_site_symmetry", "_id", "_details", "_refs", "_symop_sg_id", "transform",
 )  # fmt: skip
 ONE = (  # what P1 may be called in other tags
-    "p1", "p1(1)", "1", "c1", "c1^1", "c1-1", "triclinic", "anorthic", "ap", "a", "p", "x,y,z", "+x,+y,+z", "n/a", "none",
+    "p1", "p1(1)", "1", "c1", "c1^1", "c1-1", "triclinic", "anorthic", "ap", "a", "p", "x,y,z", "+x,+y,+z", "n/a",
+    "none",
 )  # fmt: skip
 
 
@@ -65,7 +66,9 @@ class Readings:
     """
 
     stated: tuple[Setting, ...]
-    others: Callable[[], Iterable[Setting]] = tuple  # found only if they are needed
+    others: Callable[[], Iterable[Setting]] = field(
+        default_factory=lambda: tuple
+    )  # found if needed
     complaint: str = ""
 
 
