@@ -26,7 +26,7 @@ EXPERIMENT = "biternary_7k"  # whose results are shown
 AS_THEY_ARE = ("CONTRIBUTING.md", "wyk/reference/README.md")
 LAST = "Tool, figures, reports"
 GROUPS = {  # modules along the pipeline; those not named here are in the last group
-    "Representation": "spacegroups symmetry representation tables cells atoms formats cif cif_tags cif_elements "
+    "Representation": "spacegroups symmetry representation tables cells atoms formats cif cif_tags cif_elements sums "
     "cif_symmetry settings images readers records archives streams json_stream datasets origins downloads parameters",
     "Model and training": "tokenization descriptors charges layers model objective fitting ensemble distillation "
     "calibration checkpoint training trials setlikelihood",

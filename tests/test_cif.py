@@ -213,7 +213,8 @@ def test_every_name_is_known_in_the_usual_spellings(spelled):
     [
         ("F d -3 m Z", "F d -3 m:2"), ("Fd-3mS", "F d -3 m:1"), ("F d -3 m (origin choice 2)", "F d -3 m:2"),
         ("Fd-3m:o1", "F d -3 m:1"), ("R -3 m H", "R -3 m:H"), ("R-3mr", "R -3 m:R"), ("R32:h", "R 3 2:H"),
-        ("F m 3 m", "F m -3 m"), ("Fm-3m (225)", "F m -3 m"), ("P 21 21 21 (no. 19)", "P 21 21 21"),
+        ("F m 3 m", "F m -3 m"), ("F m 3- m", "F m -3 m"), ("Fm3-m", "F m -3 m"),
+        ("Fm-3m (225)", "F m -3 m"), ("P 21 21 21 (no. 19)", "P 21 21 21"),
         ("P2(1)2(1)2(1)", "P 21 21 21"), ("C m c e", "C m c a"), ("P 1 21/n 1", "P 1 21/n 1"),
     ],
 )  # fmt: skip
@@ -306,11 +307,28 @@ def test_the_cell_tells_the_axes_of_a_rhombohedral_group(name):
         ([f"{HM} 'F m -3 m'", "_space_group_name_H-M_alt 'P m -3 m'"], CUBIC, "two space groups"),
         (["_symmetry_Int_Tables_number 225", "_space_group_IT_number 221"], CUBIC, "two numbers"),
         (["_symmetry_Int_Tables_number 231"], CUBIC, "there is no space group 231"),
+        *(([f"{tag} '{text}'"], CUBIC, f"'{text}' is no number of a space group")
+          for tag in ("_space_group_IT_number", "_symmetry_Int_Tables_number")
+          for text in ("#225", "Fm-3m", "225.5", "-225", "no. 225")),
         (["_symmetry_Int_Tables_number 227"], CUBIC, "space group 227 without symbol or operations"),
         ([f"{HM} ?", "_symmetry_Int_Tables_number '62'"], CUBIC, "space group 62 without symbol"),
         (["_space_group_magn.number_BNS 136.499"], CUBIC, "from which it cannot be taken"),
         (["_parent_space_group.name_H-M_alt 'P m -3 m'"], CUBIC, "from which it cannot be taken"),
         (["_space_group_ssg_name 'x'"], CUBIC, "modulated"),
+        (["_jana_cell_commen_t_section_1 0.25"], CUBIC, "modulated"),
+        (["loop_", "_atom_site_displace_Fourier_atom_site_label", "Na1"], CUBIC, "modulated"),
+        (["loop_", "_cell_wave_vector_seq_id", "1"], CUBIC, "modulated"),
+        (["loop_", "_atom_site_Fourier_wave_vector_seq_id", "1"], CUBIC, "modulated"),
+        (["loop_", "_atom_site_moment.label", "_atom_site_moment.crystalaxis_x", "Na1 2"], CUBIC, "magnetic moments"),
+        *(([f"_{tag}"], CUBIC, "from which it cannot be taken") for tag in (
+            "space_group_Bravais_type cF", "space_group_centring_type F", "symmetry_cell_setting cubic",
+            "sym_space_group_name_H-M 'F m -3 m'", "icsd_space_group 225", "spacegroup_name Fm-3m",
+            "space_group_crystal_system cubic", "space_group.Laue_class m-3m")),
+        (["loop_", "_space_group.id", "_space_group.name_H-M_alt", "1 'F m -3 m'", "2 'P m -3 m'"], CUBIC, "several"),
+        (["loop_", "_space_group.id", "_space_group.IT_number", "1 225", "2 221"], CUBIC, "several values: 225, 221"),
+        (["loop_", HM, "'P 1'", "'F m -3 m'"], CUBIC, "several values"),
+        ([*operations("_symmetry_equiv_pos_as_xyz", ["x,y,z"]),
+          *operations("_space_group_symop_operation_xyz", ["x,y,z", "-x,-y,-z"])], CUBIC, "two lists"),
         (["_cell_modulation_dimension 1"], CUBIC, "modulated"),
         (operations("_space_group_symop_ssg_operation_algebraic", ["x1,x2,x3,x4"]), CUBIC, "modulated"),
         (["_cell.length_a 7"], CUBIC, "_cell.length_a stands there twice, with different values"),
@@ -320,6 +338,68 @@ def test_the_cell_tells_the_axes_of_a_rhombohedral_group(name):
 def test_a_contradiction_is_refused(tags, cell, reason):
     with pytest.raises(ValueError, match=reason):
         read(write(cell, tags, SALT_SITES))
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        ["_space_group_crystal_system triclinic"],
+        ["_space_group_Bravais_type aP", "_space_group_centring_type P", "_symmetry_cell_setting triclinic"],
+        ["_space_group.Laue_class -1", "_space_group.point_group_H-M 1"],
+        ["_sym_space_group_name_H-M 'P 1'", "_icsd_space_group 1", "_space_group_IT_number 1.0"],
+        ["loop_", "_space_group.id", HM, "1 'P 1'", "2 'P 1'"],
+        ["loop_", "_geom_bond_atom_site_label_1", "_geom_bond_site_symmetry_2", "Na1 3_655"],
+        ["loop_", "_atom_site_moment.label", "Na1", f"{HM} 'P 1'"],
+        [*operations("_symmetry_equiv_pos_as_xyz", ["x,y,z"]),
+         *operations("_space_group_symop_operation_xyz", ["X, Y, Z"])],
+    ],
+)  # fmt: skip
+def test_words_that_say_no_more_than_p1(tags):
+    assert len(read(write(CUBIC, tags, SALT_SITES)).numbers) == 2
+
+
+@pytest.mark.parametrize(
+    "setting", [f"{HM} 'F m -3 m'", "_space_group_IT_number 225", "_icsd_space_group Fm-3m"]
+)
+def test_symmetry_in_another_block(setting):
+    text = write(CUBIC, [], SALT_SITES)
+    with pytest.raises(ValueError, match="its symmetry stands in another data block"):
+        read(f"data_global\n{setting}\n{text}")
+    assert len(read(f"data_global\n{HM} 'P 1'\n{text}").numbers) == 2
+    said = write(CUBIC, [f"{HM} 'F m -3 m'"], SALT_SITES)
+    assert found(f"data_global\n{setting}\n{said}") == (225, 8)
+    rutile = write(
+        RUTILE_CELL, operations("_symmetry_equiv_pos_as_xyz", RUTILE_OPERATIONS), RUTILE_SITES
+    )
+    assert found(f"data_global\n{setting}\n{rutile}") == (136, 6)
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "reason"),
+    [
+        ("calc_flag", "d dum", "dummy atoms"),
+        ("calc_flag", "d calc", None),
+        ("disorder_group", "1 2", "2 groups"),
+        ("disorder_group", "1 .", None),
+        ("disorder_group", "1 1", None),
+    ],
+)
+def test_rows_that_are_no_atoms_or_not_all_at_once(column, values, reason):
+    sites = [f"{site} {value}" for site, value in zip(SALT_SITES, values.split(), strict=True)]
+    text = write(CUBIC, [f"{HM} 'F m -3 m'"], sites, (*SITE, column))
+    if reason is None:
+        assert found(text) == (225, 8)
+        return
+    with pytest.raises(ValueError, match=reason):
+        read(text)
+
+
+@pytest.mark.parametrize("number", ["225.0", "225.", "225(1)", "0", "?"])
+def test_a_number_with_and_without_the_name(number):
+    tags = [f"_space_group_IT_number {number}"]
+    assert found(write(CUBIC, [f"{HM} 'F m -3 m'", *tags], SALT_SITES)) == (225, 8)
+    alone = found(write(CUBIC, tags, SALT_SITES))[0]
+    assert alone == (225 if number.startswith("225") else 221)
 
 
 PROOF = ["_chemical_formula_sum 'Na4 Cl4'", "_cell_formula_units_Z 4"]  # as pymatgen writes it
@@ -362,6 +442,13 @@ def test_a_list_of_all_atoms_under_the_name_of_the_group_is_read_as_the_formula_
         ("Cm1", False, "Cm"), ("D1", False, "D"), ("U", False, "U"), ("Na(1)", False, "Na"), ("C_1", False, "C"),
         ("CM1", False, None), ("HO1", False, None), ("NH4", False, None), ("NH4", True, None), ("CO1", False, None),
         ("OH2", False, None), ("Wat", False, None), ("Wat1", True, None), ("Ow1", False, None), ("M1", False, None),
+        ("Fe+3", True, "Fe"), ("Fe3", True, "Fe"), ("O-2", True, "O"), ("Fe(3+)", True, "Fe"), ("Fe_pv", True, "Fe"),
+        ("Fe2.5+", True, "Fe"), ("Fe+2.67", True, "Fe"),
+        ("CL", True, "Cl"), ("NA1+", True, "Na"), ("SI4+", True, "Si"), ("Fe+++", True, "Fe"), ("o2-", True, "O"),
+        ("NH4+", True, None), ("CN", True, None), ("CN-", True, None), ("H2O", True, None), ("O-H", True, None),
+        ("OH-", True, None), ("Fe/Ni", True, None), ("Fe,Ni", True, None), ("Fe-Ni", True, None), ("NO3-", True, None),
+        ("Fe+Ni", True, None), ("Fe0.5Ni0.5", True, None), ("Fe Ni", True, None), ("Fe_Ni", True, None),
+        ("Fe/Ni", False, None), ("Fe1Ni1", False, None), ("Fe-Ni", False, None), ("Fe2+", False, "Fe"),
         ("X", True, None), ("1", False, None), ("", False, None), ("é", False, None),
     ],
 )  # fmt: skip
@@ -405,6 +492,18 @@ def test_labels_without_types_are_read_as_the_formula_says(labels, formula, mean
             read(text)
 
 
+def test_label_and_type_of_different_elements():
+    sites = ["Na1 K 0 0 0", "Cl1 Cl .5 .5 .5"]
+    with pytest.raises(ValueError, match="Na1 is K by its type, but Na by its label"):
+        read(write(CUBIC, [f"{HM} 'F m -3 m'"], sites))
+    with pytest.raises(ValueError, match="the formula is Na1 Cl1"):
+        read(write(CUBIC, [f"{HM} 'F m -3 m'", "_chemical_formula_sum 'Na Cl'"], sites))
+    said = [f"{HM} 'F m -3 m'", "_chemical_formula_sum 'K Cl'"]
+    assert set(read(write(CUBIC, said, sites)).numbers) == {17, 19}
+    for label in ("M1", "B1", "Ca1", "1", "CA"):  # carbon may be called Ca
+        read(write(CUBIC, [f"{HM} 'F m -3 m'"], [f"{label} C 0 0 0"]))
+
+
 @pytest.mark.parametrize(
     ("formula", "units"),
     [("?", 4), ("'Cl Na'", 4), ("'Na Cl'", "?"), ("NaCl", 4), ("'Na4 Cl4'", 4), ("'Na4 Cl4'", 1), ("'Na4 Cl4'", "."),
@@ -431,6 +530,43 @@ def test_formulas_of_another_crystal(formula, units):
     ]
     with pytest.raises(ValueError, match="the cell holds Na4 Cl4"):
         read(write(CUBIC, tags, SALT_SITES))
+
+
+AMMONIUM = [
+    "N1 N 0 0 0",
+    *(f"H{i} H {x} {x} {x}" for i, x in enumerate((0.2, 0.4, 0.6, 0.8))),
+    "Cl1 Cl .5 0 .5",
+]
+
+
+@pytest.mark.parametrize(
+    "formula",
+    ["(N H4) Cl", "(NH4)Cl", "N1, H4, Cl1", "N_1 H_4 Cl_1", "[N H4]1 Cl", "N (H2)2 Cl", "{N (H2)2} Cl", "(N H4 Cl)n",
+     "N H4 Cl 1+", "N H4 Cl +", "N H3 D Cl"],
+)  # fmt: skip
+@pytest.mark.parametrize("tag", ["sum", "structural", "moiety", "iupac"])
+def test_hydrogen_of_a_formula_with_brackets_is_missed(tag, formula):
+    tags = [f"{HM} 'P 1'", f"_chemical_formula_{tag} '{formula}'"]
+    assert len(read(write(CUBIC, tags, AMMONIUM)).numbers) == 6
+    with pytest.raises(ValueError, match="but the formula is H4 N1 Cl1"):
+        read(write(CUBIC, tags, AMMONIUM[:1] + AMMONIUM[-1:]))
+
+
+@pytest.mark.parametrize(
+    "formula", ["n h4 cl", "N H4 Cl . H2 O", "Na1-x Cl", "(N H4", "A B", "N0", "N H4 + Cl", "(" * 9999]
+)  # fmt: skip
+def test_a_sum_formula_that_cannot_be_read_is_refused(formula):
+    text = write(CUBIC, [f"{HM} 'P 1'", f"_chemical_formula_sum '{formula}'"], AMMONIUM)
+    with pytest.raises(ValueError, match="formula .* cannot be read"):
+        read(text)
+    assert len(read(text.replace("_sum", "_moiety")).numbers) == 6
+
+
+def test_hydrogen_of_a_weight_is_missed():
+    tags = [f"{HM} 'P 1'", "_cell_formula_units_Z 1", "_chemical_formula_weight 53.49"]
+    assert len(read(write(CUBIC, tags, AMMONIUM)).numbers) == 6
+    with pytest.raises(ValueError, match="a formula unit weighs 49.46 g/mol, but 53.49 is stated"):
+        read(write(CUBIC, tags, AMMONIUM[:1] + AMMONIUM[-1:]))
 
 
 def test_hydrogen_that_is_only_counted():

@@ -232,6 +232,7 @@ def test_sample_under_conditions(monkeypatch, capsys, folder, tmp_path):
     [
         (options.groups, "225, Fd-3m; 194-195", [225, 227, 194, 195]),
         (options.groups, "P 21/c", [14]),
+        (options.groups, "P2_1/c, P 2(1)/c; F m 3- m", [14, 14, 225]),
         (options.systems, "Cubic", [*range(195, 231)]),
         (options.systems, "triclinic,hexagonal", [1, 2, *range(168, 195)]),
         (options.elements, "li-FE o", ["Li", "Fe", "O"]),

@@ -213,6 +213,7 @@ def poscar(scale="1.0", names="Ti O", mode="Direct", a="", b="") -> str:
         poscar(a="Ti", b="O"),
         poscar(mode="Selective dynamics\nDirect", a="T T F", b="F F F"),
         poscar(names="Ti_pv O"),
+        poscar(names="ti o"),
         poscar(names="Ti/1a2b3c O/4d5e6f"),
         poscar(names="").replace("rutile", "Ti O"),
         poscar(names="", a="Ti", b="O"),
@@ -255,6 +256,18 @@ XYZ = extxyz(RUTILE)
     [
         (XYZ.replace("Lattice", "Cell"), "no Lattice in the second line: a molecule"),
         (XYZ.replace('pbc="T T T"', 'pbc="T T F"'), "not periodic in all directions"),
+        *(
+            (XYZ.replace('pbc="T T T"', f"pbc={pbc}"), "not periodic in all directions")
+            for pbc in (
+                '"[true, true, false]"',
+                "[T,T,F]",
+                "F",
+                "TTF",
+                "'1 1 0'",
+                "{T T none}",
+                "'x y'",
+            )
+        ),
         (XYZ.replace("6\n", "7\n", 1), "6 of 7 atoms"),
         (XYZ.replace("pos:R:3", "pos:R:2"), "not three coordinates"),
         (XYZ.replace("species:S:1:", ""), "not extended XYZ"),
@@ -269,6 +282,13 @@ def test_frames_that_are_no_crystals(text, reason):
         atoms("extxyz", text)
 
 
+@pytest.mark.parametrize(
+    "pbc", ['"[true, true, true]"', "[T,T,T]", "T", "'1 1 1'", "{True True True}"]
+)
+def test_periodic_frames_are_crystals(pbc):
+    assert same(atoms("extxyz", XYZ.replace('pbc="T T T"', f"pbc={pbc}")), RUTILE)
+
+
 def test_a_bad_frame_spoils_no_other(tmp_path):
     (tmp_path / "a.xyz").write_text(extxyz(SALT) + XYZ.replace("Ti", "Xx") + "\n" + XYZ)
     prints, names, rejected, _ = read(tmp_path / "a.xyz")
@@ -280,6 +300,10 @@ def test_a_bad_frame_spoils_no_other(tmp_path):
 
 
 DISORDERED = [{"name": "Ti", "chemical_symbols": ["Ti", "Zr"], "concentration": [0.5, 0.5]}]
+ATTACHED = [{"name": "Ti", "chemical_symbols": ["Ti"], "attached": ["H"], "nattached": [3]}]
+SLAB = Structure(
+    Lattice(RUTILE.lattice.matrix, pbc=(True, True, False)), RUTILE.species, RUTILE.frac_coords
+).as_dict()
 VACANT = [{"name": "Ti", "chemical_symbols": ["Ti"], "concentration": [0.5]}]
 
 
@@ -287,7 +311,19 @@ VACANT = [{"name": "Ti", "chemical_symbols": ["Ti"], "concentration": [0.5]}]
     ("data", "reason"),
     [
         (optimade(RUTILE, species=DISORDERED), "2 elements on site Ti; ordered"),
-        (optimade(RUTILE, species=VACANT), r"partial occupancy on site Ti \(0.5\)"),
+        (optimade(RUTILE, species=VACANT), r"^partial occupancy on site Ti \(0.5\)"),
+        (optimade(RUTILE, species=ATTACHED), "atoms attached to site Ti"),
+        (optimade(RUTILE, nperiodic_dimensions=2), "periodic in 2 directions only"),
+        (optimade(RUTILE, structure_features=["disorder"]), "disorder"),
+        (optimade(RUTILE, structure_features=["implicit_atoms"]), "implicit_atoms"),
+        (optimade(RUTILE, structure_features=["site_attachments"]), "site_attachments"),
+        (optimade(RUTILE, nsites=7), "6 sites, but nsites is 7"),
+        (
+            optimade(RUTILE, chemical_formula_reduced="H2O2Ti"),
+            "not those of its chemical_formula_red",
+        ),
+        (optimade(RUTILE, chemical_formula_reduced="x"), "formula 'x' cannot be read"),
+        (SLAB, "^periodic in 2 directions only"),
         (optimade(RUTILE, dimension_types=[1, 1, 0]), "periodic in 2 directions only"),
         (optimade(RUTILE, species_at_sites=["Ti"]), "6 coordinates for 1 atoms"),
         (
@@ -307,6 +343,16 @@ VACANT = [{"name": "Ti", "chemical_symbols": ["Ti"], "concentration": [0.5]}]
 def test_json_that_is_no_ordered_crystal(data, reason):
     with pytest.raises(ValueError, match=reason):
         atoms("json", json.dumps(data))
+
+
+def test_what_optimade_says_of_a_whole_crystal():
+    said = {
+        "nperiodic_dimensions": 3,
+        "structure_features": [],
+        "nsites": 6,
+        "chemical_formula_reduced": "O2Ti",
+    }
+    assert same(atoms("json", json.dumps(optimade(RUTILE, **said))), RUTILE)
 
 
 def test_species_may_be_missing_or_text():
@@ -501,6 +547,9 @@ def test_matters_folder_counts_each_crystal_once(tmp_path):
     folder = make(tmp_path / "both", contents | {"generated_crystals.extxyz": extxyz(*BOTH)})
     prints, _, rejected, left_out = read(folder)
     assert (prints, rejected, left_out) == (PRINTS, [], list(contents))
+    pair = make(tmp_path / "pair", contents)
+    assert read(pair)[0] == PRINTS
+    assert read(pair)[3] == [steps.name]
     alone = make(tmp_path / "alone", {archive.name: contents[archive.name]})
     assert read(alone)[:2] == (PRINTS, [f"generated_crystals_cif/gen_{i}" for i in (0, 1)])
 

@@ -5,9 +5,9 @@ A reading that agrees with all of that is taken. Where the parts disagree, anoth
 formula and Z or the multiplicities confirm it and no other; else the file is refused.
 """
 
-import re
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from math import gcd, inf, isfinite
 
@@ -21,10 +21,11 @@ from wyk.cif_tags import Tags
 from wyk.images import images_of
 from wyk.representation import ELEMENTS, MOST_ATOMS
 from wyk.settings import Setting
+from wyk.sums import counted
 
 SITE = tuple(f"_atom_site_fract_{axis}" for axis in "xyz")
 MULTIPLICITIES = ("_atom_site_symmetry_multiplicity", "_atom_site_site_symmetry_multiplicity")
-FORMULA = re.compile(r"\s*([A-Z][a-z]?)\s*(\d+(?:\.\d*)?|\.\d+)?(?:\(\d+\))?")
+OTHER_FORMULAS = tuple(f"_chemical_formula_{name}" for name in ("structural", "moiety", "iupac"))
 
 
 def read_cif(text: str) -> Cell:
@@ -44,6 +45,8 @@ def read_cif(text: str) -> Cell:
         formula = bool(claims.formula)
         meant, possible = cif_elements.readings(sites.symbols, sites.labels, formula)
     for symbols in meant:
+        if not claims.formula:
+            cif_elements.check_labels(sites.labels, sites.types, symbols)
         if sites.occupancies or symbols is not sites.types:
             occupancies = sites.occupancies or [1.0] * len(symbols)
             for site in zip(sites.labels, symbols, occupancies, strict=True):
@@ -95,15 +98,21 @@ def _crystal(text: str) -> Tags:
             blocks = list(gemmi.cif.read_string(text, 0))  # a tag twice is judged by its values
     except Exception as error:  # of several kinds, raised through C++
         raise ValueError(f"not a CIF: {error}") from error
-    crystals = []  # without a template's block, whose sites are all `?`
+    crystals, others = [], []  # without a template's block, whose sites are all `?`
     for block in blocks:
         tags = Tags(block)
         if any(tags.column(SITE[0])) or any(any(tags.column(tag)) for tag in SITE[1:]):
             crystals.append(tags)
+        else:
+            others.append(tags)
     if not crystals:
         raise ValueError("no atoms in the CIF")
     if len(crystals) > 1:
         raise ValueError(f"{len(crystals)} crystals in one CIF; one each, please")
+    if others and not cif_symmetry.is_said(crystals[0]):
+        for tags in others:
+            if tag := cif_symmetry.promise(tags):
+                raise ValueError(f"its symmetry stands in another data block ({tag})")
     return crystals[0]
 
 
@@ -131,6 +140,11 @@ def _sites(tags: Tags) -> _Sites:
     occupied = tags.column("_atom_site_occupancy")
     if not len(y) == len(z) == len(names) == len(types) == (len(occupied) or n) == n:
         raise ValueError("sites without all their coordinates")
+    if "dum" in map(str.lower, tags.column("_atom_site_calc_flag")):
+        raise ValueError("dummy atoms (_atom_site_calc_flag dum)")
+    groups = set(tags.column("_atom_site_disorder_group")) - {"", "0"}
+    if len(groups) > 1:
+        raise ValueError(f"disorder ({len(groups)} groups of it); ordered structures only")
     if any(number(text) > 0 for text in tags.column("_atom_site_attached_hydrogens")):
         raise ValueError("hydrogen atoms that have no coordinates (_atom_site_attached_hydrogens)")
     labels = names if all(names) else [a or b or "?" for a, b in zip(names, types, strict=True)]
@@ -155,11 +169,13 @@ class _Claims:
         formula: atomic number → how many; empty if not said.
         units: Z, how many of these in the cell; None if not said.
         multiplicities: of each site, NaN where not said; None if nowhere.
+        weight: of a formula unit, g/mol, NaN if not said; counts only without a formula.
     """
 
     formula: dict[int, float]
     units: float | None
     multiplicities: list[float] | None
+    weight: float
 
     @property
     def decisive(self) -> bool:
@@ -185,6 +201,10 @@ class _Claims:
                 return None
             units = f" with Z = {self.units:g}" if self.units else ""
             return f"the cell holds {_written(counts)}, but the formula is {_written(self.formula)}{units}"
+        if self.units and self.weight > 0:
+            weight = sum(gemmi.Element(z).weight * n for z, n in counts.items()) / self.units
+            if abs(weight - self.weight) > 0.05 + 0.001 * self.weight:  # hydrogen has 1
+                return f"a formula unit weighs {weight:.2f} g/mol, but {self.weight:g} is stated"
         if self.units and gcd(*counts.values()) % self.units:
             return f"the cell holds {_written(counts)}, which is not {self.units:g} formula units"
         return None
@@ -213,22 +233,20 @@ def _claims(tags: Tags) -> _Claims:
     if said is not None and len(said) == len(tags.column("_atom_site_fract_x")):
         multiplicities = list(map(number, said))
         multiplicities = multiplicities if any(m == m for m in multiplicities) else None
-    formula = _formula(tags.text("_chemical_formula_sum"))
-    return _Claims(formula, units if 0 < units < inf else None, multiplicities)
+    formula = _formula(tags)
+    weight = number(tags.text("_chemical_formula_weight"))
+    return _Claims(formula, units if 0 < units < inf else None, multiplicities, weight)
 
 
-def _formula(text: str) -> dict[int, float]:
-    """Atomic number → how many, of a formula; empty if it cannot be read."""
-    counts, at = {}, 0
-    while found := FORMULA.match(text, at):
-        symbol = "H" if found[1] in cif_elements.ISOTOPES else found[1]
-        if symbol not in NUMBERS:
-            return {}
-        counts[NUMBERS[symbol]] = counts.get(NUMBERS[symbol], 0) + float(found[2] or 1)
-        at = found.end()
-    left = text[at:].strip()
-    counts = {z: n for z, n in counts.items() if n}
-    return {} if left and not re.fullmatch(r"\d*\s*[+-]", left) else counts
+def _formula(tags: Tags) -> dict[int, float]:
+    """Atomic number → how many, of the sum formula, or of another one if there is none; empty without."""
+    if text := tags.text("_chemical_formula_sum"):
+        return counted(text)
+    for tag in OTHER_FORMULAS:
+        with suppress(ValueError):  # they may be anything
+            if text := tags.text(tag):
+                return counted(text)
+    return {}
 
 
 def _written(counts: dict[int, float]) -> str:

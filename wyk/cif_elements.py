@@ -5,9 +5,15 @@ from functools import lru_cache
 from itertools import islice, product
 
 from wyk.atoms import NUMBERS
+from wyk.sums import ISOTOPES
 
-ISOTOPES = ("D", "T")
 MOST_READINGS = 64  # of the labels of one file
+# an element, its charge in any of the usual forms, and what VASP adds
+TYPE = re.compile(
+    r"[A-Za-z]{1,2}(\d*|(\d+(\.\d+)?)?[+-]+|[+-]\d+(\.\d+)?|\^?[({]?\d*[+-]?\d*[)}]?)(_[a-z]+|_\d+)?"
+)
+ALSO = re.compile(r"[/,+&-]\s*[A-Z]|\d[A-Z][a-z]")  # a label that goes on with another element
+MOLECULES = ("CN", "CO", "HF", "HO", "NH", "NO")  # in capitals; as elements they are rarer
 
 
 @lru_cache(10_000)
@@ -17,14 +23,18 @@ def elements(symbol: str, is_type: bool) -> tuple[str | None, tuple[str, ...]]:
     `Ho1` is holmium unless the formula says hydrogen; `HO1`, `NH4`, `CL1`, `Wat` could be two, or none.
     """
     letters = re.match(r"[A-Za-z]+", symbol)
-    if letters is None:
+    if letters is None or (is_type and not TYPE.fullmatch(symbol)):
         return None, ()
     run = letters[0]
     two, one = run[:2].capitalize(), run[0].upper()
     both = (two, one) if len(run) > 1 else (one,)
     options = tuple(name for name in both if name in NUMBERS or name in ISOTOPES)
-    if not options or (is_type and len(run) > 2):
+    if not options:
         return None, ()
+    if is_type and (run in MOLECULES or (len(run) == 2 and options == (one,))):  # OH
+        return None, options
+    if not is_type and ALSO.search(symbol):
+        return None, options
     first, others = options[0], options[1:]
     if len(run) == 1:
         return first, ()
@@ -82,3 +92,18 @@ def readings(
     if sure:
         return combinations[:1], combinations[1:] if with_formula else []
     return combinations, []
+
+
+def check_labels(labels: list[str], types: list[str], meant: list[str]) -> None:
+    """Refuse a site whose label is of another element than its type.
+
+    Raises:
+        ValueError: for the first one.
+    """
+    for label, kind, element in zip(labels, types, meant, strict=True):
+        other, more = elements(label, False)
+        is_site = re.match(r"B(?![A-Za-z])", label)  # of ABX3
+        if kind and not is_site and other in NUMBERS and element not in (other, *more):
+            raise ValueError(
+                f"site {label} is {kind} by its type, but {other} by its label; no formula says which"
+            )

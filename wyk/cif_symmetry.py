@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from operator import itemgetter
 
@@ -41,10 +41,17 @@ GROUP_NUMBERS = (
     "_space_group_number",
 )
 CODES = ("_space_group_it_coordinate_system_code", "_symmetry_cell_setting_code")
-MODULATED = ("_ssg", "superspace", "_cell_wave_vector", "_cell_modulation", "_cell_subsystem")
-SAYS_NOTHING = (  # of the tags that begin as symmetry does
-    "_id", "_pos_site_id", "cell_setting", "crystal_system", "_details", "_refs", "laue", "patterson",
-    "point_group", "bravais", "centring_type", "_symop_sg_id", "transform",
+MODULATED = (
+    "_ssg", "superspace", "wave_vector", "_cell_modulation", "_cell_subsystem", "_commen_", "commensurate",
+    "_displace_fourier", "_occ_fourier", "_rot_fourier", "_displace_special", "_occ_special", "_moment_fourier",
+)  # fmt: skip
+SYMMETRY = re.compile("space_?group|symmetry|symop|^_atom_site_moment")  # words of tags that say it
+SAYS_NOTHING = (
+    "site_symmetry", "_atom_site_symmetry", "_id", "_details", "_refs", "_symop_sg_id", "transform",
+)  # fmt: skip
+ONE = (  # what P1 may be called in other tags
+    "p1", "p1(1)", "1", "c1", "c1^1", "c1-1", "triclinic", "anorthic", "ap", "a", "p", "x,y,z", "+x,+y,+z", "n/a",
+    "none",
 )  # fmt: skip
 
 
@@ -59,7 +66,9 @@ class Readings:
     """
 
     stated: tuple[Setting, ...]
-    others: Callable[[], Iterable[Setting]] = tuple  # found only if they are needed
+    others: Callable[[], Iterable[Setting]] = field(
+        default_factory=lambda: tuple
+    )  # found if needed
     complaint: str = ""
 
 
@@ -136,6 +145,8 @@ def _said(
     numbers: tuple[str, ...],
     codes: tuple[str, ...],
 ) -> _Said:
+    if len({code.lower() for code in codes}) > 1:
+        raise ValueError(f"two codes of its coordinate system: {' and '.join(codes)}")
     code = codes[0] if codes else None
     listed, broken, complaint = None, "", None
     if texts:
@@ -174,19 +185,40 @@ def _by_number(tags: Tags, said: _Said, metric: np.ndarray) -> Readings:
             return Readings(tuple(settings))
         complaint = f"space group {said.number} without symbol or operations"
         return Readings((), lambda: settings, complaint)
-    symmetry = ("_symmetry", "_space_group", "_parent_space_group")
-    for tag in tags.names():
-        silent = tag in (*GROUP_NUMBERS, *CODES) or any(word in tag for word in SAYS_NOTHING)
-        if tag.startswith(symmetry) and not silent and tags.text(tag):
-            raise ValueError(f"its symmetry stands in {tag}, from which it cannot be taken")
+    if tag := promise(tags):
+        if tag.startswith("_atom_site_moment"):
+            raise ValueError("magnetic moments, but no symmetry that says which atoms have them")
+        raise ValueError(f"its symmetry stands in {tag}, from which it cannot be taken")
     return ONLY_P1
 
 
+def is_said(tags: Tags) -> bool:
+    """Whether a block says its symmetry where it is looked for."""
+    usual = (*NAMES, *HALLS, *GROUP_NUMBERS, *OPERATIONS, *MAGNETIC)
+    return any(any(tags.column(tag)) for tag in usual)
+
+
+def promise(tags: Tags) -> str | None:
+    """The first tag that says of symmetry more than P1, None without."""
+    for tag in tags.names():
+        if not SYMMETRY.search(tag) or any(word in tag for word in SAYS_NOTHING):
+            continue
+        if tag in GROUP_NUMBERS and _number(tags.texts((tag,))) in (None, 1):
+            continue
+        small = {re.sub(r"[\s_]", "", text).lower() for text in tags.column(tag)} - {""}
+        whole = ("-1", "p-1") if "laue" in tag or "patterson" in tag else ()  # with inversion
+        if not small <= {*ONE, *whole}:
+            return tag
+    return None
+
+
 def _operations(tags: Tags) -> tuple[str, ...]:
-    for tag in OPERATIONS:
-        if texts := [text for text in tags.column(tag) if text]:
-            break
-    else:
+    lists = [[text for text in tags.column(tag) if text] for tag in OPERATIONS]
+    lists = [texts for texts in lists if texts]
+    if len(lists) > 1 and len({frozenset(map(_plainly, texts)) for texts in lists}) > 1:
+        raise ValueError("two lists of symmetry operations that are not the same")
+    texts = lists[0] if lists else []
+    if not lists:
         magnetic = [text for tag in MAGNETIC for text in tags.column(tag) if text]
         centring = [text for tag in MAGNETIC_CENTRING for text in tags.column(tag) if text]
         texts = [_spatial(text) for text in magnetic]
@@ -197,6 +229,14 @@ def _operations(tags: Tags) -> tuple[str, ...]:
     if any(len(text) > 100 for text in texts):
         raise ValueError("unusable symmetry: an operation of more than 100 characters")
     return tuple(texts)
+
+
+def _plainly(text: str) -> str:
+    """An operation in the one spelling that all lists have in common."""
+    try:
+        return gemmi.Op(text).wrap().triplet()
+    except Exception:  # raised through C++; refused where operations are read
+        return text
 
 
 def _spatial(text: str) -> str:
@@ -212,7 +252,11 @@ def _products(texts: list[str], centring: list[str]) -> list[str]:
 
 
 def _number(texts: tuple[str, ...]) -> int | None:
-    numbers = {int(text) for text in texts if re.fullmatch(r"\d{1,3}", text)} - {0}
+    """The group's number, also as 225.0 or with an uncertainty; 0 says nothing."""
+    found = {text: re.fullmatch(r"(\d{1,3})(?:\.0*)?(?:\(\d+\))?", text) for text in texts}
+    if unknown := [text for text, number in found.items() if number is None]:
+        raise ValueError(f"unusable symmetry: {unknown[0]!r} is no number of a space group")
+    numbers = {int(number[1]) for number in found.values()} - {0}
     if len(numbers) > 1:
         raise ValueError(
             f"two numbers of its space group: {' and '.join(map(str, sorted(numbers)))}"

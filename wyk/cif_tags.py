@@ -6,7 +6,8 @@ import gemmi
 from gemmi.cif import as_string
 
 MARKS = frozenset("'\";?.")
-ONCE = ("_cell_", "_symmetry", "_space_group", "_atom_site_", "_chemical_formula_sum")
+ONE = ("_cell_", "_symmetry", "_space_group", "_chemical_formula_sum")
+ONCE = (*ONE, "_atom_site_")
 
 
 class Tags:
@@ -59,13 +60,20 @@ class Tags:
         return [] if place is None else self._column(place)
 
     def text(self, tag: str) -> str:
-        """The first value behind a tag that is one, "" if there is none."""
+        """The value behind a tag, "" if there is none; of a list the first.
+
+        Raises:
+            ValueError: if a tag that can have only one value has several.
+        """
         place = self._places.get(tag)
         if place is None:
             return ""
         if isinstance(place, str):
             return _plain(place).strip()
-        return next(filter(None, self._column(place)), "").strip()
+        values = {text.strip(): None for text in self._column(place) if text}
+        if len(values) > 1 and tag.startswith(ONE):
+            raise ValueError(f"{tag} has several values: {', '.join(values)[:80]}")
+        return next(iter(values), "")
 
     def _column(self, place: object) -> list[str]:
         if isinstance(place, str):

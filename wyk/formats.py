@@ -3,16 +3,19 @@
 import ast
 import json
 import re
+from collections import Counter
 
 import gemmi
 import numpy as np
 
 from wyk.atoms import NUMBERS, Cell, cell, check_site
 from wyk.representation import MOST_ATOMS
+from wyk.sums import counted
 
 LONGEST_REPR = 2**20  # characters of a Python dict; its syntax tree takes a hundred times as much
 STRUCTURES = ("Structure", "StructureNL")
 NESTED = ("structure", "attributes", "relaxed_structure", "final_structure")
+FEATURES = {"disorder", "implicit_atoms", "site_attachments", "unknown_positions"}  # of OPTIMADE
 FAULTS = (ValueError, TypeError, LookupError, OverflowError, RecursionError, AttributeError)
 
 
@@ -31,6 +34,7 @@ def read_poscar(text: str) -> Cell:
         lattice = np.array([[float(w) for w in line.split()[:3]] for line in lines[2:5]])
         named = not lines[5].split()[0].isdecimal()
         symbols = [re.split(r"[_/.]", word)[0] for word in lines[5 if named else 0].split()]
+        symbols = [word.capitalize() if word.islower() else word for word in symbols]
         at = 6 if named else 5
         counts = [int(word) for word in lines[at].split()]
         selective = lines[at + 1][:1] in ("S", "s")
@@ -79,8 +83,10 @@ def read_extxyz(text: str) -> Cell:
     found = re.search(r"(?i)(?<!\w)lattice\s*=\s*[\"'{\[]([^\"'}\]]*)[\"'}\]]", comment)
     if found is None:
         raise ValueError("no Lattice in the second line: a molecule, not a crystal")
-    periodic = re.search(r"(?i)(?<!\w)pbc\s*=\s*[\"'{\[]?([tf01rueals,\s]+)", comment)
-    if periodic and re.search(r"(?i)f|0", " ".join(periodic[1].split()[:3])):
+    periodic = re.search(
+        r"""(?i)(?<!\w)pbc["']?\s*[=:]\s*("[^"]*"|'[^']*'|\{[^}]*\}|\[[^\]]*\]|\S+)""", comment
+    )
+    if periodic and not set(re.findall(r"\w+", periodic[1].lower())) <= {"t", "true", "1", "ttt"}:
         raise ValueError("not periodic in all directions (pbc)")
     try:
         n, columns, at = int(lines[0]), {}, 0
@@ -163,9 +169,15 @@ def from_data(data: object) -> Cell:
         if inner is None:
             break
         data = inner
-    try:
-        if _has(data, "lattice_vectors"):
+    if _has(data, "lattice_vectors"):
+        try:
             return _optimade(data)
+        except FAULTS as error:
+            if type(error) is ValueError:  # says what is wrong
+                raise
+            reason = f"{type(error).__name__}: {error}"
+            raise ValueError(f"not an OPTIMADE structure ({reason})") from error
+    try:
         if _has(data, "lattice_mat"):
             cartesian = data.get("cartesian") in (True, "true", "True")
             symbols = [str(symbol).strip() for symbol in data["elements"]]
@@ -173,6 +185,7 @@ def from_data(data: object) -> Cell:
         if data.get("@class", "Structure") not in STRUCTURES:
             raise ValueError(f"its class is {data['@class']}")
         lattice, sites = _vectors(data["lattice"]), data["sites"]
+        periodic = [bool(along) for along in data["lattice"].get("pbc") or [True]]
         if len(sites) > MOST_ATOMS:
             raise ValueError(f"{len(sites):,} atoms in the cell; up to {MOST_ATOMS:,} can be read")
         species = [
@@ -182,6 +195,8 @@ def from_data(data: object) -> Cell:
     except FAULTS as error:
         reason = f"{type(error).__name__}: {error}"
         raise ValueError(f"not pymatgen's JSON of a Structure ({reason})") from error
+    if not all(periodic):
+        raise ValueError(f"periodic in {sum(periodic)} directions only")
     labels = tuple(f"{'/'.join(name for name, _ in s)}{i}" for i, s in enumerate(species))
     for label, site in zip(labels, species, strict=True):
         if len(site) != 1:
@@ -203,24 +218,47 @@ def _vectors(lattice: dict) -> np.ndarray:
 
 
 def _optimade(data: dict) -> Cell:
-    """An OPTIMADE structure's attributes; `species` may be missing, or JSON as text, as in LeMat-Bulk."""
+    """An OPTIMADE structure's attributes; `species` may be missing, or JSON as text, as in LeMat-Bulk.
+
+    Raises:
+        ValueError: disorder, atoms without places, no crystal in three directions, other atoms than are claimed.
+    """
+    periodic = data.get("dimension_types") or [1, 1, 1]
+    directions = data.get("nperiodic_dimensions")
+    for n in (sum(map(int, periodic)), 3 if directions is None else int(directions)):
+        if n != 3:
+            raise ValueError(f"periodic in {n} directions only")
+    if features := FEATURES & set(data.get("structure_features") or ()):
+        raise ValueError(
+            f"{', '.join(sorted(features))} (structure_features); all atoms are needed"
+        )
     at_sites = [str(name) for name in data["species_at_sites"]]
+    if data.get("nsites") is not None and int(data["nsites"]) != len(at_sites):
+        raise ValueError(f"{len(at_sites)} sites, but nsites is {data['nsites']}")
     species = data.get("species") or []
     species = json.loads(species) if isinstance(species, str) else species
-    symbols = {str(kind["name"]): kind for kind in species}
-    for name in dict.fromkeys(at_sites):
-        kind = symbols.get(name)
-        if kind is None:
-            symbols[name] = name
-            continue
-        elements = [str(symbol) for symbol in kind["chemical_symbols"]]
-        shares = [float(share) for share in kind.get("concentration") or [1]]
-        if len(elements) != 1:
-            raise ValueError(f"{len(elements)} elements on site {name}; ordered structures only")
-        check_site(name, elements[0], shares[0])
-        symbols[name] = elements[0]
-    periodic = data.get("dimension_types")
-    if periodic and list(periodic) != [1, 1, 1]:
-        raise ValueError(f"periodic in {sum(map(int, periodic))} directions only")
-    each = [symbols[name] for name in at_sites]
-    return cell(data["lattice_vectors"], data["cartesian_site_positions"], each, cartesian=True)
+    kinds = {str(kind["name"]): kind for kind in species}
+    elements = {name: _element(name, kinds.get(name)) for name in dict.fromkeys(at_sites)}
+    each = [elements[name] for name in at_sites]
+    crystal = cell(data["lattice_vectors"], data["cartesian_site_positions"], each, cartesian=True)
+    if formula := data.get("chemical_formula_reduced"):
+        claimed, counts = counted(str(formula)), Counter(crystal.numbers.tolist())
+        if {z: n / sum(counts.values()) for z, n in counts.items()} != {
+            z: n / sum(claimed.values()) for z, n in claimed.items()
+        }:
+            raise ValueError(f"its atoms are not those of its chemical_formula_reduced, {formula}")
+    return crystal
+
+
+def _element(name: str, kind: dict | None) -> str:
+    """The element of an OPTIMADE species; its name if it is not described."""
+    if kind is None:
+        return name
+    elements = [str(symbol) for symbol in kind["chemical_symbols"]]
+    shares = [float(share) for share in kind.get("concentration") or [1]]
+    if kind.get("attached") or any(kind.get("nattached") or ()):
+        raise ValueError(f"atoms attached to site {name} that have no coordinates")
+    if len(elements) != 1:
+        raise ValueError(f"{len(elements)} elements on site {name}; ordered structures only")
+    check_site(name, elements[0], shares[0])
+    return elements[0]

@@ -29,7 +29,7 @@ def groups(text: str | None) -> list[int] | None:
     """``195-206,225,Fd-3m`` as space-group numbers."""
     if text is None:
         return None
-    from gemmi import find_spacegroup_by_name
+    from wyk import settings
 
     found = []
     for part in re.split(r"[,;]\s*", text.strip()):
@@ -37,8 +37,8 @@ def groups(text: str | None) -> list[int] | None:
         if numbers:
             first, last = int(numbers[1]), int(numbers[2] or numbers[1])
         else:
-            group = find_spacegroup_by_name(part)
-            first = last = group.number if group else 0
+            known = {setting.number for setting in settings.named(part)}
+            first = last = known.pop() if len(known) == 1 else 0
         if not 1 <= first <= last <= 230:
             raise typer.BadParameter(
                 f"{part!r} is no space group; write numbers, ranges or symbols, e.g. 195-206,225,Fd-3m."

@@ -52,9 +52,9 @@ ARCHIVES = {
 KINDS = ".cif, .mcif, .vasp, .xyz, .json, .jsonl, .csv, .parquet, .zip, .tar (all but .parquet and .zip also .gz)"
 JUNK = {"__MACOSX", "__pycache__"}  # folders; and whatever begins with a dot
 COPIES = {  # file → what holds the same crystals, beside it
-    "generated_crystals_cif.zip": "generated_crystals.extxyz",  # MatterGen
-    "generated_trajectories.zip": "generated_crystals.extxyz",  # the way there
-    "crystals.parquet": "cifs",  # wyk structures
+    "generated_crystals_cif.zip": ("generated_crystals.extxyz",),  # MatterGen
+    "generated_trajectories.zip": ("generated_crystals.extxyz", "generated_crystals_cif.zip"),
+    "crystals.parquet": ("cifs",),  # wyk structures
 }
 DAMAGED = (OSError, EOFError, zlib.error)
 
@@ -178,8 +178,9 @@ def _folder(path: Path, label: str) -> Iterator[Item]:
         name = os.fsencode(file.relative_to(path).as_posix()).decode("utf-8", "backslashreplace")
         where = f"{label}/{name}"
         reason = _junk(name) if file.is_file() else "no regular file"
-        if (copy := COPIES.get(file.name)) and (file.parent / copy).exists():
-            reason = f"the same crystals as {copy}"
+        for copy in COPIES.get(file.name, ()):
+            if (file.parent / copy).exists():
+                reason = f"the same crystals as {copy}"
         if reason:
             yield LeftOut(where, name, reason)
             continue

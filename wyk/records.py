@@ -17,6 +17,9 @@ COLUMNS = (  # of crystals, the first that a table has counts
     "initial_structure", "unrelaxed_structure", "poscar", "poscar_str", "extxyz",
 )  # fmt: skip
 OPTIMADE = ("lattice_vectors", "cartesian_site_positions", "species_at_sites")
+OPTIMADE_MORE = (  # that may stand beside them
+    "species", "dimension_types", "nperiodic_dimensions", "structure_features", "nsites", "chemical_formula_reduced",
+)  # fmt: skip
 IDS = ("material_id", "immutable_id", "id", "mp_id", "structure_id", "crystal_id", "jid", "mat_id")
 EXTRA_COLUMNS = {  # column → name under which it is carried through, and its kind
     "spacegroup.number": ("spacegroup.number", np.int64),
@@ -90,7 +93,7 @@ def no_column(header: list[str]) -> NoCrystalsError:
 
 def wanted_columns(column: str, header: list[str]) -> set[str]:
     """The columns that `row` looks at."""
-    more = {*OPTIMADE, "species", "dimension_types"} if column == OPTIMADE[0] else set()
+    more = {*OPTIMADE, *OPTIMADE_MORE} if column == OPTIMADE[0] else set()
     return {column, "reason", *IDS, *EXTRA_COLUMNS, *more} & set(header)
 
 
@@ -112,9 +115,7 @@ def row(where: str, number: int, column: str, values: dict, prefix: str = "") ->
     material_id = material_id or f"{prefix}{number}"
     value = values.get(column)
     if column == OPTIMADE[0] and value:
-        value = {
-            name: _decoded(values.get(name)) for name in (*OPTIMADE, "species", "dimension_types")
-        }
+        value = {name: _decoded(values.get(name)) for name in (*OPTIMADE, *OPTIMADE_MORE)}
     if not value:
         reason = values.get("reason") or f"nothing in column `{column}`"
         return Rejected(where, material_id, str(reason))  # our own crystals say why there is none

@@ -140,6 +140,8 @@ def named(name: str) -> tuple[Setting, ...]:
         key, suffix = origin[1], (origin[2] or origin[3]).upper()
         suffix = {"S": "1", "Z": "2"}.get(suffix, suffix)
     plain, colon, qualifier = key.partition(":")
+    if plain not in _table():
+        plain = re.sub(r"([346])-(?!\d)", r"-\1", plain)  # F m 3- m
     groups = []
     for spelling in (plain, _shortened(plain)):
         if spelling.isdigit():  # which gemmi would take as a number
