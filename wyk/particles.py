@@ -107,6 +107,8 @@ def draw(
         effective = _effective(found.weight, of, strata)
         if (effective < needed).any() and rounds < ROUNDS:
             continue
+        if (effective == 0).any() and pool:
+            break  # the last population found nothing; earlier ones did
         if (effective == 0).any():
             raise NothingFoundError(
                 f"none of {ROUNDS * size:,} samples met the conditions; they may contradict one another, "
@@ -124,11 +126,14 @@ def draw(
         kin = _effective(*_families(together, of), strata)
         if (effective.minimum(kin) >= ENOUGH * counts).all():
             break
-    else:
+    of = stratum[together.start]
+    effective = _effective(together.weight, of, strata)
+    effective = effective.minimum(_effective(*_families(together, of), strata))
+    if (effective < ENOUGH * counts).any():
         logging.getLogger(__name__).warning(
             "the conditions are seldom met: %d samples stand for about %d different ones",
             counts.sum(),
-            effective.minimum(kin).sum(),
+            effective.sum(),
         )
     chosen = together[systematic(together.weight, of, counts, generator)]
     key = stratum[chosen.start] + torch.rand(len(chosen), generator=generator, dtype=torch.double)
