@@ -58,20 +58,12 @@ def train(
 
 
 @app.command()
+@options.conditioned()
 def sample(
     model: ModelDir,
     n: Annotated[int, typer.Option("-n", min=1, help="How many representations.")],
     out: Out,
-    space_group: options.SpaceGroups = None,
-    crystal_system: options.CrystalSystem = None,
-    elements: options.Elements = None,
-    exclude: options.Exclude = None,
-    require: options.Require = None,
-    chemical_system: options.ChemicalSystem = None,
-    formula: options.FormulaText = None,
-    elements_count: options.ElementsCount = None,
-    sites: options.Sites = None,
-    atoms: options.Atoms = None,
+    conditions: dict,
     complete: Annotated[
         str | None,
         typer.Option(
@@ -96,18 +88,6 @@ def sample(
     Example: wyk sample --model MODEL -n 1000 --chemical-system Li-Fe-O --atoms 5-20 -o samples.parquet
     """
     options.check_temperature(temperature, "'--temperature'")
-    conditions = options.conditions(
-        space_group,
-        crystal_system,
-        elements,
-        exclude,
-        require,
-        chemical_system,
-        formula,
-        elements_count,
-        sites,
-        atoms,
-    )
     groups = conditions.get("space_groups")
     if unconstrained and (conditions.keys() - {"space_groups"} or complete):
         raise typer.BadParameter(
@@ -144,8 +124,10 @@ def sample(
 
 
 @app.command()
+@options.conditioned(atoms="1-20")
 def generate(
     out: options.OutDir,
+    conditions: dict,
     n: Annotated[
         int | None,
         typer.Option(
@@ -159,16 +141,6 @@ def generate(
         typer.Option(min=1, metavar="K", help="Go on until so many crystals are stable."),
     ] = None,
     model: ModelDir = Path("runs/biternary_7k/train"),
-    space_group: options.SpaceGroups = None,
-    crystal_system: options.CrystalSystem = None,
-    elements: options.Elements = None,
-    exclude: options.Exclude = None,
-    require: options.Require = None,
-    chemical_system: options.ChemicalSystem = None,
-    formula: options.FormulaText = None,
-    elements_count: options.ElementsCount = None,
-    sites: options.Sites = None,
-    atoms: options.Atoms = "1-20",
     draws: options.Draws = options.DRAWS,
     hull: Hull = None,
     seed: Seed = 0,
@@ -179,18 +151,6 @@ def generate(
     No crystal comes twice, and none has elements that CHGNet does not know.
     Example: wyk generate -n 20 --chemical-system Li-Fe-O -o new
     """
-    conditions = options.conditions(
-        space_group,
-        crystal_system,
-        elements,
-        exclude,
-        require,
-        chemical_system,
-        formula,
-        elements_count,
-        sites,
-        atoms,
-    )
     from wyk import generation, plots_crystals, stability
 
     crystals = generation.generate(

@@ -1,7 +1,10 @@
 """Options that several commands share, and how their text is read."""
 
+import functools
+import inspect
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -198,67 +201,53 @@ CORES = os.cpu_count() or 1
 
 MOST_OF_ANYTHING = 1_000_000
 
-# What `wyk sample` and `wyk generate` can be asked for.
-SpaceGroups = Annotated[
-    str | None,
-    typer.Option(
-        "--space-group",
-        callback=groups,
-        metavar="GROUPS",
-        help="Only these: numbers, ranges or symbols, e.g. 195-206,225,Fd-3m.",
-    ),
-]
-CrystalSystem = Annotated[
-    str | None,
-    typer.Option(callback=systems, metavar="NAMES", help="Only these, e.g. cubic,hexagonal."),
-]
-Elements = Annotated[
-    str | None,
-    typer.Option(callback=elements, metavar="SYMBOLS", help="No others than these, e.g. Li,O,Fe."),
-]
-Exclude = Annotated[
-    str | None,
-    typer.Option(callback=elements, metavar="SYMBOLS", help="None of these, e.g. Pb,Tl."),
-]
-Require = Annotated[
-    str | None,
-    typer.Option(callback=elements, metavar="SYMBOLS", help="All of these, e.g. Li,O."),
-]
-ChemicalSystem = Annotated[
-    str | None,
-    typer.Option(callback=elements, metavar="SYMBOLS", help="Exactly these, e.g. Li-Fe-O."),
-]
-FormulaText = Annotated[
-    str | None,
-    typer.Option(
-        "--formula",
-        callback=formula,
-        metavar="FORMULA",
-        help="This formula, e.g. LiFePO4; or ABX3 for any elements A, B and X.",
-    ),
-]
-ElementsCount = Annotated[
-    str | None,
-    typer.Option(
-        callback=number_range,
-        metavar="RANGE",
-        help="How many elements, e.g. 3, 2-3, or 3- for 3 and more.",
-    ),
-]
-Sites = Annotated[
-    str | None,
-    typer.Option(
-        callback=number_range, metavar="RANGE", help="How many occupied Wyckoff positions."
-    ),
-]
-Atoms = Annotated[
-    str | None,
-    typer.Option(
-        callback=number_range,
-        metavar="RANGE",
-        help="How many atoms in the primitive cell, e.g. 5-20.",
-    ),
-]
+# What `wyk sample` and `wyk generate` can be asked for: how its text is read, its form, and what `--help` says.
+CONDITIONS = {
+    "space_group": (groups, "GROUPS", "Only these: numbers, ranges or symbols, e.g. 195-206,225,Fd-3m."),
+    "crystal_system": (systems, "NAMES", "Only these, e.g. cubic,hexagonal."),
+    "elements": (elements, "SYMBOLS", "No others than these, e.g. Li,O,Fe."),
+    "exclude": (elements, "SYMBOLS", "None of these, e.g. Pb,Tl."),
+    "require": (elements, "SYMBOLS", "All of these, e.g. Li,O."),
+    "chemical_system": (elements, "SYMBOLS", "Exactly these, e.g. Li-Fe-O."),
+    "formula": (formula, "FORMULA", "This formula, e.g. LiFePO4; or ABX3 for any elements A, B and X."),
+    "elements_count": (number_range, "RANGE", "How many elements, e.g. 3, 2-3, or 3- for 3 and more."),
+    "sites": (number_range, "RANGE", "How many occupied Wyckoff positions."),
+    "atoms": (number_range, "RANGE", "How many atoms in the primitive cell, e.g. 5-20."),
+}  # fmt: skip
+
+
+def conditioned(**defaults: str) -> Callable[[Callable], Callable]:
+    """Gives a command an option for each of CONDITIONS, in place of its argument `conditions`.
+
+    That argument gets what `conditions` makes of the options that were used.
+
+    Args:
+        defaults: text of options that are used without being named.
+    """
+
+    def decorate(command: Callable) -> Callable:
+        @functools.wraps(command)
+        def decorated(**values) -> None:
+            asked = conditions(**{name: values.pop(name) for name in CONDITIONS})
+            command(**values, conditions=asked)
+
+        parameters = []
+        for parameter in inspect.signature(command).parameters.values():
+            parameter = parameter.replace(kind=parameter.KEYWORD_ONLY)
+            if parameter.name != "conditions":
+                parameters.append(parameter)
+                continue
+            for name, (read, form, told) in CONDITIONS.items():
+                option = typer.Option(callback=read, metavar=form, help=told)
+                annotation, default = Annotated[str | None, option], defaults.get(name)
+                parameters.append(
+                    parameter.replace(name=name, annotation=annotation, default=default)
+                )
+        decorated.__signature__ = inspect.Signature(parameters)
+        decorated.__annotations__ = {p.name: p.annotation for p in parameters}
+        return decorated
+
+    return decorate
 
 
 def conditions(
