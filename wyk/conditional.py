@@ -96,30 +96,3 @@ def _judged(
         "sites": {"value": samples["elements"].map(len).mean(), "n": len(samples)},
         "e_above_hull": {"value": above.median(), "n": int(above.notna().sum())},
     } | {name: block[name] for name in ENTRIES}
-
-
-QUANTITIES = {
-    "sites": "mean sites",
-    "e_above_hull": "median E above hull, eV/atom",
-    "stable": "stable, %",
-    "sun": "S.U.N., %",
-    "sun_plausible": "S.U.N., not below −0.3 eV/atom, %",
-    "hull_coverage": "chemical system in the hull, %",
-}
-
-
-def shown(table: pd.DataFrame) -> pd.DataFrame:
-    """The table of `run` to read: one row for each condition and kind of samples."""
-    rows = {}
-    for (condition, kind), part in table.groupby(["condition", "samples"], sort=False):
-        values = part.set_index("quantity")
-        row = {"n": f"{int(values['n'].max()):,}"}
-        for name, label in QUANTITIES.items():
-            value, low, high = values.loc[name, ["value", "low", "high"]]
-            if label.endswith("%"):
-                row[label] = f"{value:.0%} ({low:.0%} to {high:.0%})".replace("%", "")
-            else:
-                row[label] = f"{value:.2f}"
-        rows[condition, kind] = row
-    found = pd.DataFrame.from_dict(rows, orient="index")
-    return found.rename_axis(["condition", "samples"])

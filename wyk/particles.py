@@ -122,19 +122,18 @@ def draw(
         finished = []
         together = Population.together(pool)
         of = stratum[together.start]
-        effective = _effective(together.weight, of, strata)
-        kin = _effective(*_families(together, of), strata)
-        if (effective.minimum(kin) >= ENOUGH * counts).all():
+        different = _effective(together.weight, of, strata).minimum(
+            _effective(*_families(together, of), strata)
+        )
+        if (different >= ENOUGH * counts).all():
             break
-    of = stratum[together.start]
-    effective = _effective(together.weight, of, strata)
-    effective = effective.minimum(_effective(*_families(together, of), strata))
-    if (effective < ENOUGH * counts).any():
+    if (different < ENOUGH * counts).any():
         logging.getLogger(__name__).warning(
             "the conditions are seldom met: %d samples stand for about %d different ones",
             counts.sum(),
-            effective.sum(),
+            different.sum(),
         )
+    of = stratum[together.start]
     chosen = together[systematic(together.weight, of, counts, generator)]
     key = stratum[chosen.start] + torch.rand(len(chosen), generator=generator, dtype=torch.double)
     chosen = chosen[key.argsort()]

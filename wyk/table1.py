@@ -49,6 +49,14 @@ OTHERS = (
     (f"{DIFFCSP}, relaxed", "metrics_diffcsp", "relaxed"),
 )
 FLOORS = (("real, as many", "raw"), ("real, as many as first relaxed", "relaxed_first"))
+CONDITIONAL = {  # quantity in `conditional.csv`: label
+    "sites": "mean sites",
+    "e_above_hull": "median E above hull, eV/atom",
+    "stable": "stable, %",
+    "sun": "S.U.N., %",
+    "sun_plausible": "S.U.N., not below −0.3 eV/atom, %",
+    "hull_coverage": "chemical system in the hull, %",
+}
 # To compare runs by, in `headline.json`: block of metrics.json, entries.
 HEADLINE = {
     "raw": (
@@ -153,6 +161,27 @@ def _text(row: str, value: float, low: float | None, high: float | None) -> str:
         return f"{value:,.0f}"
     value, *interval = (f"{x if x > TINY else 0:.3g}" for x in (value, low, high) if pd.notna(x))
     return f"{value} ({' to '.join(interval)})" if interval else value
+
+
+def conditional(table: pd.DataFrame) -> pd.DataFrame:
+    """Crystals that were asked for beside filtered ones, to read: one row for each condition and kind of samples.
+
+    Args:
+        table: as `conditional.run` writes it.
+    """
+    rows = {}
+    for (condition, kind), part in table.groupby(["condition", "samples"], sort=False):
+        values = part.set_index("quantity")
+        row = {"n": f"{int(values['n'].max()):,}"}
+        for name, label in CONDITIONAL.items():
+            value, low, high = values.loc[name, ["value", "low", "high"]]
+            if label.endswith("%"):
+                row[label] = f"{value:.0%} ({low:.0%} to {high:.0%})".replace("%", "")
+            else:
+                row[label] = f"{value:.2f}"
+        rows[condition, kind] = row
+    found = pd.DataFrame.from_dict(rows, orient="index")
+    return found.rename_axis(["condition", "samples"])
 
 
 def note(metrics: dict[str, dict]) -> str:
