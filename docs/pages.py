@@ -202,7 +202,7 @@ def conditional() -> str:
     """Samples under each condition beside free ones that fulfil it: speed, and the least p of all quantities."""
     measured = json.loads((FIGURES / "benchmarks" / "conditional.json").read_text("utf-8"))
     lines = [
-        "| condition | share of free samples | samples, n | reference, n | speed / free | least p | of | forced: least p |",
+        "| condition | of free samples | n | n, reference | speed / free | least p | of | forced: least p |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for name, row in measured["conditions"].items():
@@ -217,9 +217,9 @@ def conditional() -> str:
         )
     lines += [
         "",
-        f"Model `{measured['model']}`, {measured['free_per_second']:,.0f} free samples a second on one core of the same "
-        f"run. Below p = {measured['least_p']:.1g} a difference would count ({measured['level']:.0%} of all comparisons "
-        f"together): {measured['failed']} of them are.",
+        f"Model `{measured['model']}`, {measured['free_per_second']:,.0f} free samples a second on one core of "
+        f"the same run. Below p = {measured['least_p']:.1g} a difference would count ({measured['level']:.0%} of "
+        f"all comparisons together): {measured['failed']} of them are.",
     ]
     return "\n".join(lines)
 
