@@ -6,7 +6,8 @@ from math import hypot, inf
 import numpy as np
 import spglib
 
-from wyk.representation import ELEMENTS, face_distances
+from wyk.definitions import ELEMENTS
+from wyk.representation import face_distances
 
 FULL = 0.0015  # an occupancy this close to 1 is 1: 0.999 is one, rounded
 SHEARED = 1.0  # Å; a cell thinner than this has a better basis

@@ -8,9 +8,10 @@ from pymatgen.core import Structure
 
 from wyk.atoms import Cell, unsheared
 from wyk.cif import read_cif
+from wyk.definitions import ELEMENTS
 from wyk.formats import read_extxyz, read_json, read_poscar
 from wyk.readers import Record
-from wyk.representation import ELEMENTS, WyckoffRepresentation, check_cell, from_cell
+from wyk.representation import WyckoffRepresentation, check_cell, from_cell
 
 READERS = {"cif": read_cif, "json": read_json, "poscar": read_poscar, "extxyz": read_extxyz}
 

@@ -18,8 +18,9 @@ from gemmi.cif import as_number as number  # also with its uncertainty in bracke
 from wyk import cif_elements, cif_symmetry
 from wyk.atoms import NUMBERS, Cell, check_site
 from wyk.cif_tags import Tags
+from wyk.definitions import ELEMENTS
 from wyk.images import images_of
-from wyk.representation import ELEMENTS, MOST_ATOMS
+from wyk.representation import MOST_ATOMS
 from wyk.settings import Setting
 from wyk.sums import counted
 

@@ -188,6 +188,9 @@ def structures(
         float, typer.Option(min=1, help="Seconds for all draws of one and their relaxation.")
     ] = 300,
     hull: Hull = None,
+    no_hull: Annotated[
+        bool, typer.Option("--no-hull", help="Leave energies above the hull to `wyk evaluate`.")
+    ] = False,
     scheduler: Annotated[
         str | None,
         typer.Option(
@@ -200,7 +203,8 @@ def structures(
 ) -> None:
     """Representations to crystals: drawn, and relaxed with CHGNet; resumes what was interrupted."""
     options.check_start(start, diffusion)
-    from wyk import stability
+    if hull and no_hull:
+        raise typer.BadParameter("leave out --hull.", param_hint="'--no-hull'")
     from wyk import structures as crystals
 
     table = crystals.build(
@@ -212,7 +216,7 @@ def structures(
         diffusion=diffusion,
         finish=finish,
         time_limit=time_limit,
-        hull=stability.Hull.load(hull or stability.REFERENCE),
+        judge=None if no_hull else options.judge(hull),
         scheduler=scheduler,
         seed=seed,
         jobs=jobs,

@@ -1,13 +1,13 @@
 """Crystals under conditions beside free samples that happen to fulfil them: what a condition costs in stability."""
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pandas as pd
 
-from wyk import checkpoint, datasets, evaluation, params, paths, sampling, structures
+from wyk import checkpoint, datasets, evaluation, params, paths, sampling, stability, structures
 from wyk.tables import write_representations
 
 ASKED, FILTERED = "asked for", "filtered"
@@ -59,6 +59,7 @@ def run(experiment: str, jobs: int = 1) -> pd.DataFrame:
         time_limit=settings.structures.time_limit,
         seed=seed,
         jobs=jobs,
+        judge=partial(stability.judged, hull=stability.Hull.load()),
     )
     read, rows = cache(datasets.read), []
     for (name, kind), table in sets.items():

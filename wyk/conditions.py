@@ -151,11 +151,6 @@ class Starts:
     positions: Tensor
 
 
-def most_sites(model: WyckoffTransformer) -> int:
-    """After how many sites a sample ends: twice as many as any crystal has that the model learned from."""
-    return 2 * model.config["most_sites"]
-
-
 def _mask(model: WyckoffTransformer, elements: Collection[str]) -> Tensor:
     if unknown := sorted(set(elements) - set(model.elements)):
         raise ValueError(f"the model's vocabulary has no {', '.join(unknown)}")

@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from wyk.definitions import ELEMENTS
 from wyk.descriptors import element_descriptors, group_descriptors
 from wyk.frames import BASIS
 from wyk.params import Diffusion as Settings
-from wyk.representation import ELEMENTS
 
 CUTOFF = 5.0  # Å
 FAR = 2.5  # usual distances

@@ -1,4 +1,4 @@
-"""What is known beforehand of elements, space groups and Wyckoff positions, as features for the network."""
+"""What is known beforehand of elements and space groups, as features for networks."""
 
 import warnings
 
@@ -7,8 +7,6 @@ import torch
 import torch.nn.functional as F
 from pymatgen.core import Element
 from torch import Tensor
-
-from wyk.tokenization import tables
 
 OXIDATION_STATES = (-4, -3, -2, -1, 1, 2, 3, 4, 5, 6, 7)
 
@@ -47,18 +45,3 @@ def group_descriptors() -> Tensor:
     columns.append([float(g.is_centrosymmetric()) for g in groups])
     columns.append([float(g.is_symmorphic()) for g in groups])
     return F.pad(torch.tensor(columns).T, (0, 0, 1, 0))
-
-
-def position_descriptors() -> Tensor:
-    """Multiplicity, order of the site symmetry and degrees of freedom of each position, (1731, features)."""
-    t = tables()
-    general = torch.zeros(231, dtype=torch.long).scatter_reduce(0, t.group, t.multiplicity, "amax")
-    order = general[t.group] / t.multiplicity
-    return torch.cat(
-        [
-            t.multiplicity.log2()[:, None] / 3,
-            order.log2()[:, None] / 3,
-            F.one_hot(t.dof, 4).float(),
-        ],
-        1,
-    )

@@ -17,7 +17,7 @@ import torch
 from pymatgen.core import Structure
 from torch import Tensor
 
-from wyk import checkpoint, springs
+from wyk import springs, weights
 from wyk.denoiser import CUTOFF, Denoiser, Graph
 from wyk.frames import BASIS, FREE, Frame, empty
 from wyk.invariants import Crystal
@@ -201,8 +201,8 @@ def error(lessons: Lesson, moves: Tensor, strains: Tensor) -> Tensor:
 
 @cache
 def load(folder: str | Path) -> Denoiser:
-    """The network in a model folder, read once per process; errors as of `checkpoint.networks`."""
-    (model,), model_config = checkpoint.networks(folder, Denoiser, Diffusion)
+    """The network in a model folder, read once per process; errors as of `weights.networks`."""
+    (model,), model_config = weights.networks(folder, Denoiser, Diffusion)
     model.config = model_config
     return model.eval()
 

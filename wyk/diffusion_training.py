@@ -18,11 +18,11 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from wyk import checkpoint, datasets, diffusion, params, paths, pool
+from wyk import datasets, diffusion, params, paths, pool, weights
+from wyk.definitions import ELEMENTS
 from wyk.denoiser import Denoiser, Graph
 from wyk.frames import Frame, of_structure
 from wyk.params import Diffusion
-from wyk.representation import ELEMENTS
 
 AVERAGE = 0.999  # of the weights, what is kept at each step: their average is the model
 WEIGHT_DECAY, CLIP = 0.05, 1.0
@@ -153,7 +153,7 @@ def fit(
     unfinished = folder / "unfinished"
     with paths.alone(folder):
         _fit(model, crystals, unfinished, config, jobs, **what)
-        for file in ("log.csv", checkpoint.WEIGHTS, checkpoint.CONFIG):
+        for file in ("log.csv", weights.WEIGHTS, weights.CONFIG):
             (unfinished / file).replace(folder / file)
         shutil.rmtree(unfinished)
 
@@ -184,7 +184,7 @@ def _fit(
     digest = hashlib.sha256(b"".join(x.tobytes() + k.tobytes() for _, x, k in crystals))
     identity = config | {"diffusion": settings.model_dump(), "crystals": digest.hexdigest()}
     state = {"epoch": 0, "log": []}
-    checkpoint.resume(folder, identity, both, optimizer, scheduler, state)
+    weights.resume(folder, identity, both, optimizer, scheduler, state)
     workers = {"num_workers": jobs - 1, "multiprocessing_context": "forkserver"} if jobs > 1 else {}
     batches = iter(
         DataLoader(
@@ -217,5 +217,5 @@ def _fit(
         state["log"].append({"epoch": epoch + 1, "loss": sum(losses) / len(losses)})
         with paths.writing(folder / "log.csv") as temporary:
             pd.DataFrame(state["log"]).to_csv(temporary, index=False)
-        checkpoint.save(folder, [average.module], config | {"epoch": epoch + 1})
-        checkpoint.save_state(folder, identity, both, optimizer, scheduler, state)
+        weights.save(folder, [average.module], config | {"epoch": epoch + 1})
+        weights.save_state(folder, identity, both, optimizer, scheduler, state)

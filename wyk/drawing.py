@@ -9,19 +9,13 @@ import numpy as np
 from pymatgen.core import Structure
 from pyxtal import pyxtal
 
+from wyk.parameters import free_numbers
 from wyk.representation import WyckoffRepresentation
 
 LIMIT = 10.0  # seconds for a draw; real representations take 0.06 on average, 1.4 at most
 # Free numbers up to which the first, second and third of four numbers of draws hold. One draw of a real
 # representation finds the real crystal in 94% with 1 to 3 free numbers, 70% with 4 to 6, 32% with 13 and more.
 TIERS = (3, 6, 12)
-
-
-def free_numbers(representation: WyckoffRepresentation) -> int:
-    """Free coordinates of all sites and free parameters of the cell: what a relaxation can change."""
-    last_groups = (2, 15, 74, 194, 230)  # triclinic, monoclinic, orthorhombic, with one axis, cubic
-    cell = (6, 4, 3, 2, 1)[bisect_left(last_groups, representation.space_group)]
-    return representation.degrees_of_freedom + cell
 
 
 def number(representation: WyckoffRepresentation, draws: Sequence[int]) -> int:

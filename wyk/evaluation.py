@@ -10,9 +10,11 @@ import pandas as pd
 from pymatgen.core import Structure
 
 from wyk import cells, datasets, divergence, energies, metrics, readers, sun
+from wyk.definitions import IMPLAUSIBLE, STABLE
 from wyk.paths import writing
 from wyk.relaxation import POTENTIAL
-from wyk.stability import IMPLAUSIBLE, OPTIMISM, REFERENCE, STABLE, Hull
+from wyk.stability import OPTIMISM, REFERENCE, Hull
+from wyk.stability import judged as judged_by
 from wyk.tables import COLUMNS, from_table, read_representations
 
 FIRST = 1000  # crystals, about as many as the paper relaxed: distances and their floors depend on n
@@ -159,9 +161,7 @@ def _built(path: Path, judge: Hull) -> tuple[pd.DataFrame, list[Structure | None
         raise ValueError(
             f"{path} has no column {', '.join(sorted(missing))}: not made by `wyk structures`"
         )
-    formulas = [None if r.invalidity() else r.formula for r in from_table(table)]
-    table = table.assign(**judge.judge(formulas, table["energy_per_atom"]))
-    return table, [_parsed(cif) for cif in table["cif"]]
+    return judged_by(table, judge), [_parsed(cif) for cif in table["cif"]]
 
 
 def _parsed(cif: str | None) -> Structure | None:

@@ -13,7 +13,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from wyk import checkpoint, paths
+from wyk import paths, weights
 from wyk.model import WyckoffTransformer
 from wyk.objective import PARTS, batches, loss, steps, validate
 from wyk.params import Experiment, Train
@@ -100,7 +100,7 @@ def fit(
         "train": settings.model_dump(),
         "data_sha256": _digest(train_set, val_set),
     }
-    if checkpoint.resume(folder, identity, model, optimizer, scheduler, state):
+    if weights.resume(folder, identity, model, optimizer, scheduler, state):
         tqdm.write(f"{folder}: going on after epoch {state['epoch']}", file=sys.stderr)
     objective = fabric.setup(Objective(model))
     optimizer = fabric.setup_optimizers(optimizer)
@@ -183,9 +183,9 @@ def fit(
         if fabric.global_rank == 0:
             if better:
                 said = {"train": settings.model_dump(), "val_nll": nll, "epoch": state["epoch"]}
-                checkpoint.save(folder, [model], config | said)
+                weights.save(folder, [model], config | said)
             _write_log(folder, state["log"])
-            checkpoint.save_state(folder, identity, model, optimizer, scheduler, state)
+            weights.save_state(folder, identity, model, optimizer, scheduler, state)
 
 
 def _rows(data: Encoded, real: int | None, settings: Train, seed: int) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from pymatgen.core import Composition
 from torch import Tensor
 
-from wyk.representation import ELEMENTS
+from wyk.definitions import ELEMENTS
 from wyk.spacegroups import space_group
 
 MOST_ATOMS = 40  # of a primitive cell, or 4 formula units: what is looked for unless a condition says otherwise

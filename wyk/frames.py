@@ -13,8 +13,9 @@ import spglib
 from pymatgen.core import Structure
 from pyxtal.symmetry import Group
 
+from wyk.definitions import ELEMENTS
 from wyk.invariants import Crystal, with_operations
-from wyk.representation import ELEMENTS, WyckoffRepresentation
+from wyk.representation import WyckoffRepresentation
 from wyk.spacegroups import space_group
 from wyk.symmetry import ANGLE_TOLERANCE, SYMPREC
 

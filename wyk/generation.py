@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from urllib.parse import quote
@@ -18,14 +19,15 @@ from wyk import (
     plots_crystals,
     relaxation,
     sampling,
+    stability,
     structures,
     viewer,
 )
+from wyk.cif_writer import read_cif
 from wyk.conditions import Conditions
 from wyk.ensemble import Ensemble
 from wyk.model import WyckoffTransformer
 from wyk.paths import alone, writing
-from wyk.stability import Hull
 from wyk.tables import write_representations
 
 TEMPLATE = "crystals.html.jinja"
@@ -39,7 +41,7 @@ def generate(
     n: int,
     until_stable: int | None = None,
     draws: Sequence[int] = structures.DRAWS,
-    hull: Hull | None = None,
+    hull: stability.Hull | None = None,
     seed: int = 0,
     jobs: int = 1,
     **conditions,
@@ -50,14 +52,15 @@ def generate(
         model: folder of a trained model.
         out: folder for `representations.parquet`, what `structures.build` writes, and `index.html`.
         n: how many representations are sampled, no two alike; fewer where there are not so many.
-        until_stable: as in `structures.build`; then n is the most that are tried.
-        draws, hull, seed, jobs: as in `structures.build`.
+        until_stable: after so many stable crystals no more are made; n is the most that are tried.
+        hull: that crystals are judged by; the shipped one if None.
+        draws, seed, jobs: as in `structures.build`.
         conditions: as `sampling.sample` takes them. Elements are those that CHGNet and the model's training data
             know, unless `elements` says less.
 
     Returns:
         The crystals table, lowest energy above the hull first; what did not become a crystal comes last. To the columns
-        of `structures.build` come those of `compared` and `plots_crystals.named`.
+        of `structures.build` come those of `stability.judged`, `compared` and `plots_crystals.named`.
 
     Raises:
         ValueError: if the conditions cannot be met.
@@ -79,7 +82,13 @@ def generate(
     with alone(out):
         write_representations(path, samples)
         crystals = structures.build(
-            path, out, draws=draws, hull=hull, seed=seed, jobs=jobs, until_stable=until_stable
+            path,
+            out,
+            draws=draws,
+            seed=seed,
+            jobs=jobs,
+            judge=partial(stability.judged, hull=hull or stability.Hull.load()),
+            enough=until_stable and stability.until_stable(until_stable),
         )
         crystals = crystals.sort_values("e_above_hull", kind="stable", ignore_index=True)
         data = trained.config.get("data", {})
@@ -121,7 +130,7 @@ def compared(crystals: pd.DataFrame, training: Sequence[str]) -> pd.DataFrame:
         training: data sets that are not novel. Third-party ones may not be there: then there is no column `novel`.
     """
     rows = crystals["cif"].notna()
-    made = [structures.read_cif(cif) for cif in crystals["cif"][rows]]
+    made = [read_cif(cif) for cif in crystals["cif"][rows]]
     crystals = crystals.copy()
     crystals.loc[rows, "unique"] = novelty.unique(made)
     formulas = {crystal.composition.reduced_formula for crystal in made}
@@ -142,7 +151,7 @@ def page(crystals: pd.DataFrame) -> str:
     for card, row in zip(cards, crystals.itertuples(), strict=True):
         card["implausible"] = row.implausible
         if isinstance(row.cif, str):
-            crystal = structures.read_cif(row.cif)
+            crystal = read_cif(row.cif)
             card["link"] = f"cifs/{quote(card['CIF'])}"
             card["picture"] = viewer.place(plots.crystal(crystal), [(row.name, crystal)])
     template = Template(files("wyk").joinpath(TEMPLATE).read_text("utf-8"), autoescape=True)

@@ -6,9 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from wyk.conditions import most_sites
 from wyk.ensemble import Ensemble
-from wyk.model import WyckoffTransformer
+from wyk.model import WyckoffTransformer, most_sites
 from wyk.tokenization import tables
 
 TOKENS = 16_384  # asked at once: their tensors stay in the processor's cache

@@ -15,10 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from wyk.conditions import most_sites
+from wyk.definitions import ELEMENTS
 from wyk.ensemble import Ensemble
-from wyk.model import Context, WyckoffTransformer
-from wyk.representation import ELEMENTS, WyckoffRepresentation
+from wyk.model import Context, WyckoffTransformer, most_sites
+from wyk.representation import WyckoffRepresentation
 from wyk.tables import from_table
 from wyk.tokenization import Encoded, encode, tables
 

@@ -8,7 +8,8 @@ import pandas as pd
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Structure
 
-from wyk import drawing, relaxation, starts
+from wyk import relaxation, starts
+from wyk.parameters import free_numbers
 from wyk.recovery import each, found, tiers
 from wyk.representation import WyckoffRepresentation, from_structure
 from wyk.statistics import wilson
@@ -64,7 +65,7 @@ def _again(real: Structure, seed: list[int], draws: int, model: str) -> dict[str
     representation, lowest = from_structure(real), relaxation.relax(real)
     common = {
         "space_group": representation.space_group,
-        "free_numbers": drawing.free_numbers(representation),
+        "free_numbers": free_numbers(representation),
         "real": lowest.energy_per_atom,
     }
     rows = {}

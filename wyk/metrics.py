@@ -19,7 +19,8 @@ from smact import Element, metals
 from smact.screening import smact_validity
 
 from wyk import novelty
-from wyk.representation import ELEMENTS, WyckoffRepresentation
+from wyk.definitions import ELEMENTS
+from wyk.representation import WyckoffRepresentation
 from wyk.statistics import chi2, distance, ks, rate
 from wyk.tables import from_table
 

@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wyk.charges import Charges
-from wyk.descriptors import element_descriptors, group_descriptors, position_descriptors
+from wyk.descriptors import element_descriptors, group_descriptors
 from wyk.layers import Attention, Head, Presence, by_kind
 from wyk.params import Model as Settings
-from wyk.tokenization import tables
+from wyk.tokenization import position_descriptors, tables
 
 EMBEDDING_STD = 0.05  # small, so that descriptors speak before what is learned of each class alone
 
@@ -263,3 +263,8 @@ class WyckoffTransformer(nn.Module):
         taken = positions[row, column]
         free[row, self.symmetry[taken], self.enumeration[taken]] = False
         return free
+
+
+def most_sites(model: WyckoffTransformer) -> int:
+    """After how many sites a sample ends: twice as many as any crystal has that the model learned from."""
+    return 2 * model.config["most_sites"]

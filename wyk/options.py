@@ -71,7 +71,7 @@ def _parts(text: str) -> list[str]:
 
 
 def _symbol(part: str, text: str) -> str:
-    from wyk.representation import ELEMENTS
+    from wyk.definitions import ELEMENTS
 
     symbol = part.capitalize()
     apart = re.findall("[A-Z][a-z]?", part)
@@ -133,6 +133,15 @@ def draws(text: str) -> list[int]:
     if len(numbers) not in (1, 4) or min(numbers) < 1:
         raise typer.BadParameter(f"{text!r}: write one number, or four, e.g. 2,4,6,8.")
     return numbers
+
+
+def judge(hull: Path | None) -> Callable:
+    """What adds energies above a hull to a table of crystals; the shipped hull if None."""
+    from wyk import stability
+
+    return functools.partial(
+        stability.judged, hull=stability.Hull.load(hull or stability.REFERENCE)
+    )
 
 
 def named(sources: list[str]) -> list[tuple[str, str]]:

@@ -1,12 +1,19 @@
 """How many numbers describe a crystal (paper, Figure 2)."""
 
+from bisect import bisect_left
 from collections.abc import Sequence
 
 import pandas as pd
 
-from wyk.drawing import free_numbers
 from wyk.representation import WyckoffRepresentation
 from wyk.spacegroups import space_group
+
+
+def free_numbers(representation: WyckoffRepresentation) -> int:
+    """Free coordinates of all sites and free parameters of the cell: what a relaxation can change."""
+    last_groups = (2, 15, 74, 194, 230)  # triclinic, monoclinic, orthorhombic, with one axis, cubic
+    cell = (6, 4, 3, 2, 1)[bisect_left(last_groups, representation.space_group)]
+    return representation.degrees_of_freedom + cell
 
 
 def parameter_counts(representations: Sequence[WyckoffRepresentation]) -> pd.DataFrame:

@@ -15,11 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from wyk.conditions import Conditions, Outlook, Starts, most_sites
+from wyk.conditions import Conditions, Outlook, Starts
 from wyk.ensemble import Ensemble
 from wyk.growth import TOKENS, draw_class
 from wyk.likelihood import log_p
-from wyk.model import Context, WyckoffTransformer
+from wyk.model import Context, WyckoffTransformer, most_sites
 from wyk.tokenization import Encoded, tables
 
 PREFIXES = 16_384  # samples while required elements come: alike ones cost little

@@ -9,12 +9,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from pymatgen.core import Structure
 
+from wyk.cif_writer import read_cif
 from wyk.columns import PAPER
+from wyk.definitions import FOUND, STABLE
 from wyk.paths import figures, writing
 from wyk.plots import DARK, LIGHT, MIDDLE, STYLE, WIDTH, balls, closed, draw_cell, name
-from wyk.recovery import FOUND
-from wyk.stability import STABLE
-from wyk.structures import read_cif
 
 FLOOR = 1e-3  # eV/atom: below it, curves of energy end
 SHOWN = (-0.4, 0.8)  # eV/atom above the hull that are drawn

@@ -8,10 +8,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from wyk.definitions import FOUND
 from wyk.paths import figures
 from wyk.plots import DARK, MIDDLE, STYLE, WIDTH, closed
 from wyk.plots_crystals import sun_table
-from wyk.recovery import FOUND
 
 NAMES = {"pyxtal": "pyXtal", "diffusion": "diffusion"}
 # DiffCSP++ on all of MP-20 with the true representation (Jiao et al., ICLR 2024, Table 2), one draw.

@@ -12,10 +12,11 @@ from pymatgen.core import Structure
 from tqdm import tqdm
 
 from wyk import datasets, drawing, pool, relaxation
+from wyk.definitions import FOUND
+from wyk.parameters import free_numbers
 from wyk.representation import from_structure
 from wyk.structures import crystallise
 
-FOUND = 0.08  # eV/atom above the relaxed real crystal; the paper's limit of stability
 TIME_LIMIT = 300.0  # seconds for all draws of one crystal
 
 
@@ -82,7 +83,7 @@ def _again(structure: Structure, seed: list[int], draws: int) -> dict:
     reasons = [real.reason, *drawn["draw_reasons"]]
     return {
         "space_group": representation.space_group,
-        "free_numbers": drawing.free_numbers(representation),
+        "free_numbers": free_numbers(representation),
         "real": real.energy_per_atom,
         "energies": drawn["energies"],
         "calls": drawn["calls"],

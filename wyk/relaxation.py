@@ -15,10 +15,11 @@ from pymatgen.core import Structure
 
 from wyk import springs, trustregion
 from wyk.coordinates import Coordinates
+from wyk.definitions import ELEMENTS
 from wyk.invariants import Crystal, primitive, without_symmetry
 from wyk.potential import Prediction, predict
 from wyk.quotient import Orbits, orbits
-from wyk.representation import ELEMENTS, check_cell
+from wyk.representation import check_cell
 
 POTENTIAL = "CHGNet 0.3.0"  # trained on MP2020-corrected energies: no correction is added
 KNOWN = frozenset(ELEMENTS[:94]) - {"Po", "At", "Rn", "Fr", "Ra"}  # what it was trained on

@@ -7,17 +7,16 @@ from math import gcd
 
 import numpy as np
 import spglib
-from ase.data import chemical_symbols
 from pymatgen.core import Element, Structure
 from scipy.spatial import cKDTree
 
+from wyk.definitions import ELEMENTS
 from wyk.spacegroups import WyckoffPosition, space_group
 from wyk.symmetry import SYMPREC, symmetry
 
 CLOSEST = 0.5  # Å; nearer than this two atoms are one, or an error
 LONGEST = 300  # Å; on vaster cells the symmetry search can take all time and memory there is
 MOST_ATOMS = 10_000  # in a cell; of more the symmetry search takes minutes
-ELEMENTS = tuple(chemical_symbols[1:])  # atomic number z is ELEMENTS[z - 1]
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import json
 import math
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib.resources import files
 from itertools import combinations
 from pathlib import Path
@@ -13,12 +13,12 @@ from pymatgen.core import Composition
 from scipy.optimize import linprog
 
 from wyk import relaxation
+from wyk.definitions import IMPLAUSIBLE, STABLE
+from wyk.tables import from_table
 
 REFERENCE = Path(str(files("wyk").joinpath("reference")))  # shipped: see its README.md
 TABLE, ELEMENTS = "chgnet_energies.csv.gz", "elements.json"
 COLUMNS = ("source", "material_id", "formula", "n_atoms", "energy_per_atom")
-STABLE = 0.08  # eV/atom above the hull, as in the construction of MP-20
-IMPLAUSIBLE = -0.3  # eV/atom; see `Hull.judge`
 OPTIMISM = (
     "shares of stable crystals are about 7 percentage points too high: 55% instead of 48% of 992 crystals whose "
     "E_hull against the whole Materials Project is known (wyk/reference/README.md)"
@@ -154,6 +154,29 @@ def stable(crystals: pd.DataFrame) -> pd.Series:
         crystals: with `converged` and the columns of `Hull.judge`.
     """
     return (crystals["e_above_hull"] < STABLE) & crystals["converged"] & ~crystals["implausible"]
+
+
+def judged(crystals: pd.DataFrame, hull: Hull) -> pd.DataFrame:
+    """A table of crystals with the columns of `Hull.judge`.
+
+    Args:
+        crystals: columns of a representation, and `energy_per_atom`, eV.
+        hull: of the same potential.
+    """
+    formulas = [None if r.invalidity() else r.formula for r in from_table(crystals)]
+    return crystals.assign(**hull.judge(formulas, crystals["energy_per_atom"]))
+
+
+def until_stable(n: int) -> Callable[[pd.DataFrame], bool]:
+    """For `structures.build`: says when n of the rows that it was given are stable."""
+    found = 0
+
+    def enough(row: pd.DataFrame) -> bool:
+        nonlocal found
+        found += int(stable(row).sum())
+        return found >= n
+
+    return enough
 
 
 def read_table(path: Path) -> pd.DataFrame:

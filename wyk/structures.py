@@ -5,10 +5,9 @@ import hashlib
 import json
 import shutil
 import sys
-import warnings
 import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from functools import partial
 from inspect import ismodule
 from pathlib import Path
@@ -17,52 +16,17 @@ from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
-from pymatgen.core import Structure
-from pymatgen.io.cif import CifWriter
 from tqdm import tqdm
 
-from wyk import checkpoint, drawing, pool, relaxation, starts
+from wyk import drawing, pool, relaxation, starts, weights
+from wyk.cif_writer import read_cif, symmetrised_cif
 from wyk.paths import writing
 from wyk.representation import WyckoffRepresentation, from_structure
-from wyk.stability import Hull, stable
-from wyk.symmetry import ANGLE_TOLERANCE, SYMPREC
 from wyk.tables import COLUMNS, from_table, read_representations, write_representations
 
 DRAWS = (2, 4, 6, 8)  # see `drawing.number`
-TOLERANCES = (SYMPREC, 0.03, 0.01, 0.001)  # Å
 GAIN = 0.005  # eV/atom by which a crystal without symmetry must be lower to be preferred
 DONE = "done.jsonl"  # what an unfinished run has done so far
-
-
-def symmetrised_cif(structure: Structure) -> str:
-    """A crystal as CIF text: its space group at the paper's tolerance, and one atom of each orbit.
-
-    Close to a higher symmetry spglib can be of two minds at that tolerance, and atoms would come out double; then the
-    next of TOLERANCES is taken.
-
-    Raises:
-        ValueError: if the text is another crystal at all of them.
-    """
-    for symprec in TOLERANCES:
-        with warnings.catch_warnings(), suppress(ValueError):  # not even read: atoms on each other
-            warnings.simplefilter("ignore")
-            writer = CifWriter(structure, symprec=symprec, angle_tolerance=ANGLE_TOLERANCE)
-            found = read_cif(text := str(writer))
-            denser = found.density / structure.density
-            if found.reduced_formula == structure.reduced_formula and 0.9 < denser < 1.1:
-                return text
-    raise ValueError("no symmetrised CIF of it is the same crystal")
-
-
-def read_cif(text: str) -> Structure:
-    """The crystal in a CIF text.
-
-    Raises:
-        ValueError: if there is none.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that 0.3333 was taken for 1/3
-        return Structure.from_str(text, fmt="cif")
 
 
 def crystallise(
@@ -136,8 +100,8 @@ def build(
     scheduler: str | None = None,
     seed: int = 0,
     time_limit: float = 300,
-    hull: Hull | None = None,
-    until_stable: int | None = None,
+    judge: Callable[[pd.DataFrame], pd.DataFrame] | None = None,
+    enough: Callable[[pd.DataFrame], bool] | None = None,
 ) -> pd.DataFrame:
     """Crystals of the first n representations of a Parquet: the lowest energy of several draws each.
 
@@ -157,16 +121,15 @@ def build(
         scheduler: address of a Dask scheduler whose workers do the work.
         seed: of the draws.
         time_limit: seconds for all draws of a representation and their relaxation.
-        hull: for `e_above_hull`; the shipped reference if None.
-        until_stable: after so many stable crystals (see `stability.stable`) the rows that follow are left out.
+        judge: adds columns to rows of the table, for instance `stability.judged`.
+        enough: is given each row, from the first on and as judged; the first for which it is true is the last.
 
     Returns:
         The crystals table: the representation's columns (as asked for, not as found), `cif`, `energy_per_atom`
-        (eV), `e_above_hull`, `hull_covered` and `implausible` of `Hull.judge`, `draws`, `energies` (eV/atom of
-        each draw, NaN where it failed), `calls` of the potential and `draw_reasons` likewise (null where it did not
-        fail), `converged`,
-        `finish_gain` (eV/atom), `space_group_found`, `symmetry_kept`, and `reason`: why there is no crystal, null
-        where there is one. A row without a crystal stays in the table.
+        (eV), `draws`, `energies` (eV/atom of each draw, NaN where it failed), `calls` of the potential and
+        `draw_reasons` likewise (null where it did not fail), `converged`, `finish_gain` (eV/atom),
+        `space_group_found`, `symmetry_kept`, and `reason`: why there is no crystal, null where there is one; then
+        what `judge` adds. A row without a crystal stays in the table.
 
     Raises:
         ValueError: for a broken or empty table, or material_ids that are not unique.
@@ -178,7 +141,6 @@ def build(
     if frame["material_id"].duplicated().any():
         twice = frame["material_id"][frame["material_id"].duplicated()].iloc[0]
         raise ValueError(f"{representations}: material_id {twice} stands on several rows")
-    hull = hull or Hull.load()
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     tasks = _tasks(from_table(frame), draws, finish, start, diffusion, seed, time_limit)
@@ -189,9 +151,9 @@ def build(
     else:
         run = partial(pool.as_done, jobs=jobs, time_limit=time_limit, memory=pool.share(jobs))
     with _journal(out / DONE) as (file, done):
-        enough = _Enough(frame, tasks, hull, until_stable)
         missing = {key: arguments for key, arguments in tasks.items() if key not in done}
-        if missing and not enough(done):
+        last = _Last(frame, tasks, judge, enough)
+        if missing and not last(done):
             begun = {"initial": len(tasks) - len(missing), "total": len(tasks)}
             with closing(run(crystallise, missing)) as results:  # on any error the work stops
                 for key, result, reason in tqdm(
@@ -199,16 +161,10 @@ def build(
                 ):
                     done[key] = result or {"reason": reason}
                     _append(file, {"key": key, **done[key]})
-                    if enough(done):
+                    if last(done):
                         break
-        keys = [*tasks][: enough(done)]
-        frame = frame.head(len(keys))
-        rows = [_row(done[key], tasks[key][1]) for key in keys]
-        # with types that hold where all are null
-        types = {"cif": "str", "reason": "str", "finish_gain": float}
-        crystals = pd.concat([frame, pd.DataFrame(rows).astype(types)], axis=1)
-        crystals["symmetry_kept"] = crystals["space_group_found"] == crystals["space_group"]
-        crystals = crystals.assign(**_judged(crystals, hull))
+        crystals = _table(frame, tasks, done, [*tasks][: last(done)])
+        crystals = judge(crystals) if judge else crystals
         _write_cifs(out / "cifs", crystals)
         write_representations(out / "crystals.parquet", crystals)
         (out / DONE).unlink()
@@ -227,7 +183,7 @@ def _tasks(
     """The calls of `crystallise`, by a key that changes with whatever changes the result."""
     code = b"".join(Path(file).read_bytes() for file in _sources())
     if start != "pyxtal":
-        code += (Path(diffusion) / checkpoint.WEIGHTS).read_bytes()
+        code += (Path(diffusion) / weights.WEIGHTS).read_bytes()
     tasks = {}
     for row, representation in enumerate(representations):
         number = drawing.number(representation, draws)
@@ -237,32 +193,47 @@ def _tasks(
     return tasks
 
 
-class _Enough:
-    """Says how many rows, from the first, hold the stable crystals that are wanted; 0 before they do."""
+class _Last:
+    """Says how many rows, from the first, the table has; 0 as long as that is open, None for all."""
 
     def __init__(
-        self, frame: pd.DataFrame, tasks: dict[str, tuple], hull: Hull, wanted: int | None
+        self,
+        frame: pd.DataFrame,
+        tasks: dict[str, tuple],
+        judge: Callable | None,
+        enough: Callable | None,
     ):
-        self.frame, self.keys, self.hull, self.wanted = frame, [*tasks], hull, wanted
-        self.rows, self.stable = 0, 0  # looked at, and stable ones among them
+        self.frame, self.tasks, self.judge, self.enough = frame, tasks, judge, enough
+        self.keys, self.rows, self.found = [*tasks], 0, False
 
     def __call__(self, done: dict[str, dict]) -> int | None:
-        """How many of all rows; None if all of them are wanted.
+        """How many rows.
 
         Args:
             done: results by the key of their task, of more rows each time.
         """
-        if self.wanted is None:
+        if self.enough is None:
             return None
-        while self.stable < self.wanted and self.rows < len(self.keys):
-            if self.keys[self.rows] not in done:
+        while not self.found and self.rows < len(self.keys):
+            key = self.keys[self.rows]
+            if key not in done:
                 return 0
-            row = self.frame.iloc[[self.rows]].reset_index(drop=True)
-            found = pd.DataFrame([_row(done[self.keys[self.rows]], 1)])
-            row = pd.concat([row, found], axis=1)
-            self.stable += int(stable(row.assign(**_judged(row, self.hull))).sum())
+            one = self.frame.iloc[[self.rows]].reset_index(drop=True)
+            row = _table(one, self.tasks, done, [key])
+            self.found = self.enough(self.judge(row) if self.judge else row)
             self.rows += 1
         return self.rows
+
+
+def _table(
+    frame: pd.DataFrame, tasks: dict[str, tuple], done: dict[str, dict], keys: list[str]
+) -> pd.DataFrame:
+    """The first rows of the table, those of the tasks `keys`."""
+    rows = [_row(done[key], tasks[key][1]) for key in keys]
+    types = {"cif": "str", "reason": "str", "finish_gain": float}  # hold where all are null
+    crystals = pd.concat([frame.head(len(keys)), pd.DataFrame(rows).astype(types)], axis=1)
+    crystals["symmetry_kept"] = crystals["space_group_found"] == crystals["space_group"]
+    return crystals
 
 
 def _sources() -> list[str]:
@@ -329,11 +300,6 @@ def _row(result: dict, n: int) -> dict:
         "space_group_found": result.get("space_group_found", 0),
         "reason": result.get("reason"),
     }
-
-
-def _judged(crystals: pd.DataFrame, hull: Hull) -> dict[str, list]:
-    formulas = [None if r.invalidity() else r.formula for r in from_table(crystals)]
-    return hull.judge(formulas, crystals["energy_per_atom"])
 
 
 def _write_cifs(folder: Path, crystals: pd.DataFrame) -> None:

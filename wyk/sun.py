@@ -12,8 +12,8 @@ import pandas as pd
 from pymatgen.core import Structure
 
 from wyk import metrics, novelty
+from wyk.definitions import STABLE
 from wyk.representation import WyckoffRepresentation, from_structure
-from wyk.stability import STABLE
 from wyk.statistics import rate
 
 RELAXED = ("converged", "symmetry_kept")  # columns that only relaxed crystals have

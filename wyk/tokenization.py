@@ -10,10 +10,12 @@ from functools import cache
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from pymatgen.core import Element
 from torch import Tensor
 
-from wyk.representation import ELEMENTS, WyckoffRepresentation
+from wyk.definitions import ELEMENTS
+from wyk.representation import WyckoffRepresentation
 from wyk.spacegroups import space_group
 
 VOCABULARY = ELEMENTS[:103]  # H to Lr: no crystal structure of a heavier element is known
@@ -278,3 +280,18 @@ def similar_elements(elements: Sequence[str], k: int = 4) -> Tensor:
     scale = torch.tensor([float(Element(symbol).mendeleev_no) for symbol in elements])
     distance = (scale[:, None] - scale).abs().fill_diagonal_(torch.inf)
     return distance.argsort(dim=1, stable=True)[:, :k]
+
+
+def position_descriptors() -> Tensor:
+    """Multiplicity, order of the site symmetry and degrees of freedom of each position, (1731, features)."""
+    t = tables()
+    general = torch.zeros(231, dtype=torch.long).scatter_reduce(0, t.group, t.multiplicity, "amax")
+    order = general[t.group] / t.multiplicity
+    return torch.cat(
+        [
+            t.multiplicity.log2()[:, None] / 3,
+            order.log2()[:, None] / 3,
+            F.one_hot(t.dof, 4).float(),
+        ],
+        1,
+    )

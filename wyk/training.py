@@ -9,7 +9,7 @@ import pandas as pd
 from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
 
-from wyk import checkpoint, distillation, params, paths
+from wyk import checkpoint, distillation, params, paths, weights
 from wyk.calibration import calibrate
 from wyk.ensemble import Ensemble
 from wyk.fitting import fit, of_data
@@ -50,8 +50,8 @@ def _train(name: str, jobs: int, devices: int) -> None:
     final = members
     if settings.distil:
         teacher = folder / TEACHER
-        checkpoint.save(teacher, *_together(members))
-        digest = hashlib.sha256((teacher / checkpoint.WEIGHTS).read_bytes()).hexdigest()
+        weights.save(teacher, *_together(members))
+        digest = hashlib.sha256((teacher / weights.WEIGHTS).read_bytes()).hexdigest()
         drawn = settings.distil.samples
         taught = teacher / f"{digest[:12]}-{drawn}.parquet"  # of this teacher: no other one's
         if not taught.is_file():
@@ -64,7 +64,7 @@ def _train(name: str, jobs: int, devices: int) -> None:
     model.config = config
     if model.settings.presence == "kinds":
         calibrate(model, known["elements"], seed)
-    checkpoint.save(folder, models, config)
+    weights.save(folder, models, config)
     logs = [pd.read_csv(f / "log.csv").assign(member=i) for i, f in enumerate(members)]
     with paths.writing(folder / "log.csv") as temporary:
         pd.concat(logs).to_csv(temporary, index=False)

@@ -16,7 +16,7 @@ import pandas as pd
 from lightning_fabric import Fabric
 from tqdm import tqdm
 
-from wyk import checkpoint, metrics, params, paths, sampling
+from wyk import checkpoint, metrics, params, paths, sampling, weights
 from wyk.fitting import fit, of_data
 from wyk.likelihood import likelihood
 from wyk.params import Experiment, Trial
@@ -120,7 +120,7 @@ def _trial(name: str, settings: Experiment, folder: Path, identity: dict) -> Non
     tables = {split: read_representations(path) for split, path in _splits(name).items()}
     sets = {split: from_table(tables[split]) for split in ("train", "val")}
     config = {"experiment": name, "seed": identity["seed"]} | of_data(sets["train"] + sets["val"])
-    whole = not (folder / checkpoint.STATE).is_file()
+    whole = not (folder / weights.STATE).is_file()
     begin = time.process_time()
     fit(
         Fabric(devices=1),

@@ -26,12 +26,12 @@ from pymatgen.core import Structure
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from wyk import checkpoint, diffusion, diffusion_training, params, paths, pool, springs
+from wyk import diffusion, diffusion_training, params, paths, pool, springs, weights
+from wyk.definitions import ELEMENTS
 from wyk.denoiser import Denoiser, Graph
 from wyk.frames import BASIS, Frame, coefficients
 from wyk.invariants import with_operations
 from wyk.params import Diffusion
-from wyk.representation import ELEMENTS
 
 UNKNOWN = 0  # in place of an atomic number
 STEPS = 50  # of denoising
@@ -211,8 +211,8 @@ def generate(folder: Path, sizes: Sequence[int], n: int, seed: int, jobs: int = 
 
 @cache
 def load(folder: str | Path) -> Network:
-    """The network in a model folder, read once per process; errors as of `checkpoint.networks`."""
-    (model,), _ = checkpoint.networks(folder, Network, Diffusion)
+    """The network in a model folder, read once per process; errors as of `weights.networks`."""
+    (model,), _ = weights.networks(folder, Network, Diffusion)
     return model.eval()
 
 

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from wyk.representation import ELEMENTS, WyckoffRepresentation
+from wyk.definitions import ELEMENTS
+from wyk.representation import WyckoffRepresentation
 from wyk.spacegroups import space_group
 from wyk.tokenization import similar_elements
 
