@@ -119,9 +119,10 @@ def recovery(
 def conditional(experiment: Experiment, jobs: Jobs = CORES) -> None:
     """Crystals under the conditions of an experiment beside free samples that fulfil them (CSV)."""
     from wyk import conditional as conditionals
+    from wyk import table1
 
     table = conditionals.run(experiment, jobs)
-    typer.echo(conditionals.shown(table).to_string())
+    typer.echo(table1.conditional(table).to_string())
 
 
 def match(
