@@ -22,8 +22,8 @@ $(READY): requirements.lock pyproject.toml
 
 # Downloads the third-party data sets, or copies them: make data FROM=folder
 data: env
-	python -m wyk.downloads $(if $(FROM),--from "$(FROM)")
-	dvc commit --quiet --force data.dvc
+	python -m wyk.files.downloads $(if $(FROM),--from "$(FROM)"); \
+		status=$$?; dvc commit --quiet --force data.dvc && exit $$status
 
 # The `quick` experiment, from data to figures. Other experiments: .venv/bin/dvc repro --glob '*@NAME*'
 repro: env
@@ -44,9 +44,9 @@ lint: env
 test: lint
 	python -m pytest -n 2 --dist loadgroup
 
-# Every notebook in JupyterLab, run in headless Chromium, after make repro; screenshots in runs/browser/
+# Notebooks in JupyterLab, run in headless Chromium, after make repro; screenshots in runs/browser/
 test-browser: env
-	python -m pytest -m browser --durations=0 --durations-min=1 tests/test_browser.py
+	python -m pytest -m "browser and not long" --durations=0 --durations-min=1 tests/test_browser.py
 
 # The documentation in runs/docs/html; any warning, such as a broken link, is an error
 docs: env
@@ -60,7 +60,8 @@ MINUTES ?= 8
 SEED ?= 0
 
 test-long: env
-	MINUTES=$(MINUTES) SEED=$(SEED) python -m pytest -m long --durations=0 --durations-min=60 tests/long
+	MINUTES=$(MINUTES) SEED=$(SEED) python -m pytest -m "long and not browser" --durations=0 --durations-min=60 tests
+	python -m pytest -m browser tests/test_browser.py
 
 lab: env
 	jupyter lab notebooks

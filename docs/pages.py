@@ -18,26 +18,15 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 import wyk
-from wyk import cli, divergence, plots_starts, table1
-from wyk.paths import FIGURES, NOTEBOOKS, ROOT, figures
+from wyk.cli import main
+from wyk.common import Estimate
+from wyk.likelihood import divergence
+from wyk.plots import of_starts, table1
+from wyk.plumbing import FIGURES, NOTEBOOKS, ROOT, figures
 
 HERE = Path(__file__).parent
 EXPERIMENT = "biternary_7k"  # whose results are shown
-AS_THEY_ARE = ("CONTRIBUTING.md", "wyk/reference/README.md")
-LAST = "Tool, figures, reports"
-GROUPS = {  # modules along the pipeline; those not named here are in the last group
-    "Representation": "spacegroups symmetry representation tables cells atoms formats cif cif_tags cif_elements sums "
-    "cif_symmetry settings images readers records archives streams json_stream datasets origins downloads parameters",
-    "Model and training": "tokenization descriptors charges layers model objective fitting ensemble distillation "
-    "calibration checkpoint training trials setlikelihood",
-    "Sampling and likelihood": "formulas conditions growth particles sampling sweep likelihood",
-    "Crystals": "structures drawing relaxation springs trustregion coordinates invariants potential quotient "
-    "descent recovery cluster",
-    "Coordinates by diffusion": "frames denoiser diffusion diffusion_training starts matching",
-    "Baselines": "baselines baselines.plain baselines.wycryst baselines.diffcsp",
-    "Metrics": "metrics sun novelty energies stability materials_project statistics divergence evaluation "
-    "table1 columns",
-}
+AS_THEY_ARE = ("CONTRIBUTING.md", "wyk/stability/reference/README.md")
 
 
 def write(folder: Path) -> None:
@@ -93,8 +82,7 @@ def notebook(path: Path) -> str:
 def modules() -> list[str]:
     """Names of the public modules of the package."""
     found = pkgutil.walk_packages(wyk.__path__, "wyk.")
-    names = [module.name.removeprefix("wyk.") for module in found]
-    return [name for name in names if not name.startswith("_")]
+    return [module.name.removeprefix("wyk.") for module in found if not module.ispkg]
 
 
 def module(name: str) -> str:
@@ -104,13 +92,12 @@ def module(name: str) -> str:
 
 
 def api() -> str:
-    """The page that lists all modules with the first sentence of each."""
-    groups = {group: names.split() for group, names in GROUPS.items()}
-    named = " ".join(GROUPS.values()).split()
-    groups[LAST] = [name for name in modules() if name not in named]
-    lines = ["# API", "Every module of `wyk`, along the pipeline."]
-    for group, names in groups.items():
-        lines += [f"\n## {group}\n", "| module | what it holds |", "|---|---|"]
+    """The page that lists all rooms, from the top floor down, and their modules with the first sentence of each."""
+    lines = ["# API", inspect.getdoc(wyk).partition("\n\n")[2]]
+    for room in wyk.ROOMS:
+        names = [name for name in modules() if name.startswith(f"{room}.")]
+        lines += [f"\n## wyk.{room}\n", inspect.getdoc(importlib.import_module(f"wyk.{room}"))]
+        lines += ["\n| module | what it holds |", "|---|---|"]
         for name in names:
             docstring = inspect.getdoc(importlib.import_module(f"wyk.{name}"))
             summary = docstring.partition("\n\n")[0].replace("\n", " ")
@@ -122,8 +109,8 @@ def api() -> str:
 def commands() -> str:
     """What each command says with `--help`."""
     text = "# Commands\n\nWhat `wyk COMMAND --help` says; where `--jobs` has a default, it is the number of cores.\n"
-    for name in get_command(cli.app).commands:
-        told = CliRunner().invoke(cli.app, [name, "--help"], prog_name="wyk", terminal_width=88)
+    for name in get_command(main.app).commands:
+        told = CliRunner().invoke(main.app, [name, "--help"], prog_name="wyk", terminal_width=88)
         text += f"\n## wyk {name}\n\n```text\n{told.output.strip()}\n```\n"
     return text
 
@@ -144,13 +131,13 @@ def filled(text: str) -> str:
 
 def values(entry: str) -> str:
     """One entry of metrics.json for every set of structures in Table 1."""
-    lines = [f"| `{entry}` of | value | 95% interval | n | floor |", "|---|---|---|---|---|"]
+    lines = [f"| `{entry}` of | value (95% interval) | n | floor |", "|---|---|---|---|"]
     for label, name, block in (*table1.OURS, *table1.OTHERS):
         found = metrics(name).get(block, {}).get(entry)
         if found and found["value"] is not None:
-            value, low, high = (f"{x:.3g}" for x in (found["value"], *found["interval"]))
-            floor = f"{found['floor']:.3g}" if "floor" in found else "–"
-            lines.append(f"| {label} | {value} | {low} to {high} | {found['n']:,} | {floor} |")
+            estimate = Estimate.of(found)
+            floor = "–" if estimate.floor is None else f"{estimate.floor:.3g}"
+            lines.append(f"| {label} | {estimate.text('.3g')} | {estimate.n:,} | {floor} |")
     return "\n".join(lines)
 
 
@@ -232,7 +219,7 @@ TABLES = {
     "others": others,
     "recovery": recovery,
     "tolerance": tolerance,
-    "starts": lambda: plots_starts.match_table(
+    "starts": lambda: of_starts.match_table(
         pd.read_csv(figures(EXPERIMENT) / "starts.csv")
     ).to_markdown(),
 }

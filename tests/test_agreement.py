@@ -7,9 +7,9 @@ import pytest
 from agreement import by_pyxtal, difference
 from pymatgen.analysis.prototypes import AFLOW_PROTOTYPE_LIBRARY
 
-from wyk.cells import parse
-from wyk.readers import Record
-from wyk.representation import WyckoffRepresentation, from_structure
+from wyk.crystals.representation import WyckoffRepresentation, from_structure
+from wyk.files.cells import parse
+from wyk.files.readers import Record
 
 FEW = 60
 

@@ -21,12 +21,12 @@ from hypothesis import strategies as st
 from pymatgen.core import Lattice, Structure
 from pymatgen.io.cif import CifWriter
 
-from wyk import datasets
-from wyk.cells import parse, read_cell, represent_record
-from wyk.paths import ROOT
-from wyk.readers import LARGEST, Record
-from wyk.representation import WyckoffRepresentation, check_cell
-from wyk.tables import read_representations, to_table, write_representations
+from wyk.crystals.representation import WyckoffRepresentation, check_cell
+from wyk.crystals.tables import read_representations, to_table, write_representations
+from wyk.files import datasets
+from wyk.files.cells import parse, read_cell, represent_record
+from wyk.files.readers import LARGEST, Record
+from wyk.plumbing.paths import ROOT
 
 SALT = Structure.from_spacegroup(
     "Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]
@@ -399,7 +399,7 @@ def run(tmp_path):
         pd.DataFrame({"cif": [GOOD] * n}).to_csv(tmp_path / "many.csv")
         arguments = ["represent", "many.csv", "-o", "out/out.parquet", "--jobs", "2"]
         return subprocess.Popen(
-            [sys.executable, "-m", "wyk.cli", *arguments],
+            [sys.executable, "-m", "wyk.cli.main", *arguments],
             cwd=tmp_path,
             env=os.environ | {"PYTHONPATH": str(ROOT)},
             stderr=subprocess.PIPE,

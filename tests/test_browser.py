@@ -1,7 +1,7 @@
 """Notebooks as a reader meets them: opened in JupyterLab, in a browser, and run from the menu.
 
-`make test-browser` runs this, `make test` leaves it out: it needs Chromium and the results of
-`make repro`. What the browser showed is kept in ``runs/browser/<notebook>.png``.
+`make test-browser` runs this, with two of the notebooks, `make test-long` with all; `make test` leaves it out: it needs
+Chromium and the results of `make repro`. What the browser showed is kept in ``runs/browser/<notebook>.png``.
 """
 
 import json
@@ -22,8 +22,9 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 from pymatgen.core import Lattice, Structure
 
-from wyk import plots, viewer
-from wyk.paths import NOTEBOOKS, ROOT, RUNS
+from wyk.plots import base as plots
+from wyk.plots import viewer
+from wyk.plumbing.paths import NOTEBOOKS, ROOT, RUNS
 
 pytestmark = pytest.mark.browser
 
@@ -172,7 +173,16 @@ def check(name: str, cells: list[dict]) -> None:
     assert any(cell["figures"] for cell in cells), f"{name}.ipynb shows no figure"
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb")))
+FIRST = ("00_quickstart", "08_table1")  # the others run in the long campaign
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(path.stem, marks=[] if path.stem in FIRST else pytest.mark.long)
+        for path in sorted(NOTEBOOKS.glob("*.ipynb"))
+    ],
+)
 def test_runs_in_jupyterlab(page, lab, name):
     check(name, run_all(page, lab, name))
     if "viewer.Turnable" in (NOTEBOOKS / f"{name}.ipynb").read_text():

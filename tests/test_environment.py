@@ -9,7 +9,7 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
-from wyk.paths import ROOT
+from wyk.plumbing.paths import ROOT
 
 
 def pins(lines) -> dict[str, str]:

@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 from pymatgen.core import Lattice, Structure
 
-from wyk import plots
-from wyk.parameters import parameter_counts
-from wyk.paths import NOTEBOOKS
-from wyk.representation import WyckoffRepresentation, from_structure
+from wyk.crystals.parameters import parameter_counts
+from wyk.crystals.representation import WyckoffRepresentation, from_structure
+from wyk.plots import base as plots
+from wyk.plumbing.paths import NOTEBOOKS
 
 pytestmark = pytest.mark.xdist_group("pipeline")
 
@@ -128,7 +128,7 @@ def test_a_point_cloud_counts_the_primitive_cell(group, lattice, free):
 
 
 def test_the_same_figure_gives_the_same_bytes(tmp_path, monkeypatch):
-    monkeypatch.setattr("wyk.paths.FIGURES", tmp_path)
+    monkeypatch.setattr("wyk.plumbing.paths.FIGURES", tmp_path)
     crystal = WyckoffRepresentation(225, ("Tm", "Mg", "Hg"), ("a", "b", "c"))
     for name in ("one", "two"):
         plots.save(plots.tokens(crystal.variants()), "quick", name, "notebooks/x.ipynb")

@@ -3,16 +3,17 @@
 import ast
 import json
 import re
-import shutil
 import time
 from pathlib import Path
 
+import networkx as nx
 import pytest
-from conftest import Copy
+from conftest import TINY, Copy
 from dvc.repo import Repo
+from imports import rooms_of
 
-from wyk import params
-from wyk.paths import ROOT
+from wyk.plumbing import params
+from wyk.plumbing.paths import ROOT
 
 pytestmark = pytest.mark.xdist_group("pipeline")
 
@@ -53,47 +54,12 @@ NOTEBOOKS = {
     "starts": "09_starts",
 }
 EXPERIMENTS = ("quick", "biternary_7k", "mp_20_biternary", "mp_20")
-# Reading settings and arguments, finding folders, making pages: a change there changes no result.
-PLUMBING = {"cli", "experiments", "options", "params", "paths", "reports"}
-SHIPPED = {
-    "spacegroups": "wyk/spacegroups.json.gz",
-    "springs": "wyk/springs.json.gz",
-    "stability": "wyk/reference",
-    "viewer": "wyk/3dmol",
-}
 
 
 @pytest.fixture(scope="module")
 def stages() -> dict:
     with Repo(ROOT) as repo:
         return {stage.addressing: stage for stage in repo.index.stages}
-
-
-def modules(tree: ast.AST) -> set[str]:
-    """The modules of ``wyk`` that a piece of code imports."""
-    found = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module == "wyk":
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("wyk."):
-            found.add(node.module.removeprefix("wyk."))
-    return found
-
-
-def used(names: set[str]) -> set[str]:
-    """Files of ``wyk`` that code which imports these modules runs or reads, plumbing left out."""
-    closed, todo = set(), names - PLUMBING
-    while todo:
-        name = todo.pop()
-        closed.add(name)
-        todo |= modules(ast.parse((ROOT / file(name)).read_text())) - closed - PLUMBING
-    return {file(n) for n in closed} | {SHIPPED[n] for n in closed & SHIPPED.keys()}
-
-
-def file(name: str) -> str:
-    """Where a module or a package of ``wyk`` stands."""
-    path = f"wyk/{name.replace('.', '/')}"
-    return f"{path}/__init__.py" if (ROOT / path).is_dir() else f"{path}.py"
 
 
 def dependencies(stage) -> set[str]:
@@ -110,24 +76,36 @@ def test_every_experiment_has_every_stage(stages):
     assert {name for name in stages if "@" in name} == expected
 
 
+def rooms(stage) -> set[str]:
+    """The rooms that a stage depends on, as dvc.yaml says."""
+    return {d.removeprefix("wyk/") for d in dependencies(stage) if d.startswith("wyk")}
+
+
 @pytest.mark.parametrize("name", STAGES)
-def test_a_stage_depends_on_exactly_the_modules_it_uses(stages, name):
-    files = (ROOT / "wyk/cli.py", ROOT / "wyk/experiments.py")
+def test_a_stage_depends_on_exactly_the_rooms_it_uses(stages, name):
+    files = (ROOT / "wyk/cli/main.py", ROOT / "wyk/cli/experiments.py")
     functions = [node for file in files for node in ast.parse(file.read_text()).body]
     commands = {f.name: f for f in functions if isinstance(f, ast.FunctionDef)}
     called = re.findall(r"\bwyk (\w+)", str(stages[f"{name}@quick"].cmd))
-    needed = used(set().union(*(modules(commands[command]) for command in called)))
-    assert {d for d in dependencies(stages[f"{name}@quick"]) if d.startswith("wyk")} == needed
+    assert rooms(stages[f"{name}@quick"]) == rooms_of(commands[command] for command in called)
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
-def test_a_notebook_depends_on_exactly_the_modules_it_uses(stages, name):
+def test_a_notebook_depends_on_exactly_the_rooms_it_uses(stages, name):
     path = f"notebooks/{NOTEBOOKS[name]}.ipynb"
     cells = json.loads((ROOT / path).read_text())["cells"]
     code = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code")
-    found = {d for d in dependencies(stages[f"{name}@quick"]) if d.startswith("wyk")}
-    assert found == used(modules(ast.parse(code)))
+    assert rooms(stages[f"{name}@quick"]) == rooms_of([ast.parse(code)])
     assert path in dependencies(stages[f"{name}@quick"])
+
+
+def test_crystals_know_neither_the_network_nor_the_hull(stages):
+    """A comment in the Transformer or a new reference energy reruns no relaxation of the same samples."""
+    made = ("structures", "start_crystals", "baseline_crystals", "wycryst_crystals")
+    for name in made:
+        assert not {"model", "stability", "metrics", "plots", "files"} & rooms(
+            stages[f"{name}@quick"]
+        )
 
 
 def test_leaves_exist_and_are_the_stages_own(stages):
@@ -224,35 +202,99 @@ def test_another_experiment_is_its_own_affair(pipeline):
     assert pipeline.repro() == []
 
 
-def stages_of(ran: list[str]) -> set[str]:
-    return {name.removesuffix("@quick") for name in ran}
+def rerun(copy: Copy) -> set[str]:
+    """The stages that DVC finds changed, and all that follow from them."""
+    with Repo(copy.root) as repo:
+        quick = {
+            stage.addressing: stage for stage in repo.index.stages if "@quick" in stage.addressing
+        }
+        changed = repo.status(targets=[*quick])
+        graph = repo.index.graph  # from a stage to those that it needs
+        found = {quick[name] for name in changed}
+        for name in changed:
+            found |= nx.ancestors(graph, quick[name])
+    return {stage.addressing.removesuffix("@quick") for stage in found}
 
 
-def test_a_changed_parameter_reruns_what_depends_on_it(pipeline):
-    before = (pipeline.root / "runs/quick/train/model.safetensors").read_bytes()
-    pipeline.set("quick", "likelihood", permutations=3)
-    # notebooks that read metrics
-    told = {"permutation_kl", "stability", "temperature", "table1", "starts"}
-    assert stages_of(pipeline.repro()) == {"likelihood", "summaries", "evaluate"} | told
+NOTEBOOKS_OF_METRICS = {"permutation_kl", "stability", "temperature", "table1", "starts"}
+AFTER_SAMPLES = {
+    "sample", "likelihood", "structures", "evaluate", "summaries", "crystals", "start_crystals",
+    "compare_starts", "dataset", *NOTEBOOKS_OF_METRICS,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("section", "settings", "expected"),
+    [
+        ("likelihood", {"permutations": 3}, {"likelihood", "summaries", "evaluate"}),
+        ("sweep", {"n": 6}, {"sweep", "temperature"}),
+        ("sample", {"n": 21}, AFTER_SAMPLES),
+    ],
+)
+def test_a_changed_parameter_reruns_what_depends_on_it(pipeline, section, settings, expected):
+    path = pipeline.root / "params.yaml"
+    before = path.read_bytes()
+    try:
+        pipeline.set("quick", section, **settings)
+        found = rerun(pipeline)
+    finally:
+        path.write_bytes(before)
+    notebooks = found & NOTEBOOKS.keys()
+    assert found - notebooks == expected - NOTEBOOKS.keys()
+    assert "training" not in notebooks
+    assert rerun(pipeline) == set()
+
+
+@pytest.mark.parametrize(
+    ("file", "first", "never"),
+    [
+        # a comment in the network: training, and no crystal as long as the samples are the same
+        (
+            "wyk/model/layers.py",
+            {"train"},
+            {"structures", "baseline_crystals", "wycryst", "recovery"},
+        ),
+        ("wyk/plots/base.py", set(NOTEBOOKS), set(STAGES)),
+        ("wyk/stability/reference/elements.json", {"evaluate", "compare"}, {"train", "structures"}),
+    ],
+)
+def test_a_changed_line_reruns_only_what_uses_it(pipeline, file, first, never):
+    path = pipeline.root / file
+    before = path.read_bytes()
+    try:
+        path.write_bytes(before + b"\n")
+        with Repo(pipeline.root) as repo:
+            changed = {name.removesuffix("@quick") for name in repo.status() if "@quick" in name}
+    finally:
+        path.write_bytes(before)
+    assert first <= changed
+    assert not never & changed
+
+
+def test_a_changed_setting_is_run(pipeline):
+    """And what follows from it, in order; everything else stays as it is."""
+    before = results(pipeline.root)
     pipeline.set("quick", "sweep", n=6)
-    assert stages_of(pipeline.repro()) == {"sweep", "temperature"}
-    pipeline.set("quick", "sample", n=21)
-    downstream = {"sample", "likelihood", "structures", "evaluate", "summaries", "crystals"}
-    starts = {"start_crystals", "compare_starts"}
-    assert stages_of(pipeline.repro()) == downstream | starts | told
-    assert (pipeline.root / "runs/quick/train/model.safetensors").read_bytes() == before
+    assert pipeline.repro() == ["sweep@quick", "temperature@quick"]
     assert pipeline.repro() == []
+    after = results(pipeline.root)
+    changed = {name for name in after if after[name] != before.get(name)}
+    assert "figures/quick/temperature.csv" in changed
+    assert all("temperature" in name for name in changed), changed
 
 
-def test_two_clones_get_the_same_bytes(pipeline, tmp_path):
-    """The same settings in another clone: every model, sample, crystal, table and figure."""
-    clone = Copy(tmp_path / "clone")
-    shutil.copy2(pipeline.root / "params.yaml", clone.root)
-    assert stages_of(clone.repro()) == {*STAGES, *NOTEBOOKS}
-    ones, others = (results(root) for root in (pipeline.root, clone.root))
-    assert ones.keys() == others.keys()
-    assert {name.rpartition(".")[2] for name in ones} >= {"png", "svg", "csv", "json", "md", "tex"}
-    assert [name for name in ones if ones[name] != others[name]] == []
+@pytest.mark.long
+def test_two_clones_get_the_same_bytes(tmp_path):
+    """The same settings in two clones: every model, sample, crystal, table and figure."""
+    clones = [Copy(tmp_path / name) for name in ("one", "other")]
+    for clone in clones:
+        for section, settings in TINY.items():
+            clone.set("quick", section, **settings)
+        assert {name.removesuffix("@quick") for name in clone.repro()} == {*STAGES, *NOTEBOOKS}
+    one, other = (results(clone.root) for clone in clones)
+    assert one.keys() == other.keys()
+    assert {name.rpartition(".")[2] for name in one} >= {"png", "svg", "csv", "json", "md", "tex"}
+    assert [name for name in one if one[name] != other[name]] == []
 
 
 def results(root: Path) -> dict[str, bytes]:

@@ -20,12 +20,12 @@ from pymatgen.core import Structure
 from pyxtal import pyxtal
 from tqdm import tqdm
 
-from wyk import datasets
-from wyk.cells import parse
-from wyk.pool import Failed, in_order
-from wyk.readers import Record, Rejected
-from wyk.representation import WyckoffRepresentation, from_structure
-from wyk.symmetry import ANGLE_TOLERANCE, SYMPREC
+from wyk.crystals.representation import WyckoffRepresentation, from_structure
+from wyk.crystals.symmetry import ANGLE_TOLERANCE, SYMPREC
+from wyk.files import datasets
+from wyk.files.cells import parse
+from wyk.files.readers import Record, Rejected
+from wyk.plumbing.workers import Failed, in_order
 
 SOURCES = ("mp_20_biternary:val", "mp_20_biternary:test")
 ROWS, JOBS, TIME_LIMIT = 10_000, 2, 120

@@ -16,11 +16,12 @@ from bench_sample import trained
 from publish import publish
 from torch import Tensor
 
-from wyk import checkpoint, paths
-from wyk.likelihood import log_p
-from wyk.model import WyckoffTransformer
-from wyk.tables import from_table, read_representations
-from wyk.tokenization import Encoded, encode, prefixes
+from wyk.crystals.tables import from_table, read_representations
+from wyk.likelihood.sequences import log_p
+from wyk.model import checkpoint
+from wyk.model.tokenization import Encoded, encode, prefixes
+from wyk.model.transformer import WyckoffTransformer
+from wyk.plumbing import paths
 
 ORDERS = 20
 BATCH = 4096

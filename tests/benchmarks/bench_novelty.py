@@ -16,9 +16,11 @@ from publish import publish
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Structure
 
-from wyk import datasets, novelty, paths
-from wyk.cells import parse
-from wyk.readers import Record
+from wyk.files import datasets
+from wyk.files.cells import parse
+from wyk.files.readers import Record
+from wyk.metrics import novelty
+from wyk.plumbing import paths
 
 
 def ours(cifs: list[str], sources: list[str]) -> list[bool]:

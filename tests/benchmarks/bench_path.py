@@ -30,11 +30,17 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from tqdm import tqdm
 
-from wyk import checkpoint, fitting, likelihood, params, paths, plots, relaxation, sampling
-from wyk.cells import parse, represent_record
-from wyk.model import WyckoffTransformer
-from wyk.tables import from_table, read_representations
-from wyk.tokenization import VOCABULARY, encode
+from wyk.crystals.tables import from_table, read_representations
+from wyk.files.cells import parse, represent_record
+from wyk.likelihood import sequences as likelihood
+from wyk.model import checkpoint
+from wyk.model.tokenization import VOCABULARY, encode
+from wyk.model.transformer import WyckoffTransformer
+from wyk.plots import base as plots
+from wyk.plumbing import params, paths
+from wyk.relaxation import descent as relaxation
+from wyk.sampling import samples as sampling
+from wyk.training import fitting
 
 SIZES = {
     "represent": (100, 200, 400),

@@ -30,8 +30,8 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import numpy as np
 from publish import write_json
 
-from wyk import paths
-from wyk.tables import from_table, read_representations
+from wyk.crystals.tables import from_table, read_representations
+from wyk.plumbing import paths
 
 HERE = Path(__file__).resolve().parent / "peer"
 sys.path.insert(0, str(HERE))

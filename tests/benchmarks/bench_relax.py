@@ -18,12 +18,13 @@ from publish import publish
 from pymatgen.core import Structure
 from tqdm import tqdm
 
-from wyk import datasets, paths
-from wyk.descent import stock
-from wyk.drawing import draw
-from wyk.relaxation import finish, relax_all
-from wyk.representation import WyckoffRepresentation, from_structure
-from wyk.spacegroups import space_group
+from wyk.coordinates.pyxtal_start import draw
+from wyk.crystals.representation import WyckoffRepresentation, from_structure
+from wyk.crystals.spacegroups import space_group
+from wyk.files import datasets
+from wyk.plumbing import paths
+from wyk.relaxation.descent import finish, relax_all
+from wyk.studies.stock_relaxer import stock
 
 DRAWS, STOCK = 200, 100  # ours relaxes all, stock the first of them
 BLOCK = 20

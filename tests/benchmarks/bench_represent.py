@@ -14,11 +14,11 @@ os.environ["OMP_NUM_THREADS"] = "1"
 from publish import publish
 from pyxtal import pyxtal
 
-from wyk import paths
-from wyk.cells import parse, represent_record
-from wyk.datasets import records
-from wyk.readers import Record
-from wyk.symmetry import ANGLE_TOLERANCE, SYMPREC
+from wyk.crystals.symmetry import ANGLE_TOLERANCE, SYMPREC
+from wyk.files.cells import parse, represent_record
+from wyk.files.datasets import records
+from wyk.files.readers import Record
+from wyk.plumbing import paths
 
 ROWS = 300
 

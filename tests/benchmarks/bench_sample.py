@@ -13,10 +13,13 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import torch
 from publish import publish
 
-from wyk import checkpoint, paths, sampling
-from wyk.conditions import most_sites
-from wyk.tables import from_table, to_table
-from wyk.tokenization import decode
+from wyk.common import weights
+from wyk.crystals.tables import from_table, to_table
+from wyk.model import checkpoint
+from wyk.model.tokenization import decode
+from wyk.model.transformer import most_sites
+from wyk.plumbing import paths
+from wyk.sampling import samples as sampling
 
 N, BATCH, REPEATS = 10_000, 2048, 3
 
@@ -66,7 +69,7 @@ def seconds(function, model) -> float:
 
 def trained() -> str:
     """The experiment whose model there is."""
-    there = (paths.run("biternary_7k", "train") / checkpoint.WEIGHTS).is_file()
+    there = (paths.run("biternary_7k", "train") / weights.WEIGHTS).is_file()
     return "biternary_7k" if there else "quick"
 
 

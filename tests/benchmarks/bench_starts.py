@@ -18,8 +18,9 @@ from bench_relax import timed
 from publish import publish
 from tqdm import tqdm
 
-from wyk import diffusion, paths
-from wyk.drawing import draw
+from wyk.coordinates import diffusion
+from wyk.coordinates.pyxtal_start import draw
+from wyk.plumbing import paths
 
 DRAWS = 200
 

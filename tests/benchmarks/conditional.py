@@ -19,14 +19,17 @@ from publish import publish
 from torch import Tensor
 from two_samples import compare
 
-from wyk import checkpoint, paths, sampling
-from wyk.conditions import Conditions, from_groups, most_sites, obstacles
-from wyk.particles import Population, Run
-from wyk.representation import WyckoffRepresentation
-from wyk.setlikelihood import set_log_p
-from wyk.spacegroups import space_group
-from wyk.tables import from_table, to_table
-from wyk.tokenization import decode, encode
+from wyk.crystals.representation import WyckoffRepresentation
+from wyk.crystals.spacegroups import space_group
+from wyk.crystals.tables import from_table, to_table
+from wyk.likelihood.sets import set_log_p
+from wyk.model import checkpoint
+from wyk.model.tokenization import decode, encode
+from wyk.model.transformer import most_sites
+from wyk.plumbing import paths
+from wyk.sampling import samples as sampling
+from wyk.sampling.conditions import Conditions, from_groups, obstacles
+from wyk.sampling.particles import Population, Run
 
 N, MOST_FREE = 2000, 30_000_000
 N_FORCED = 200  # their many sites take their time

@@ -22,9 +22,10 @@ from publish import publish
 from pymatgen.io.ase import AseAtomsAdaptor
 from tqdm import tqdm
 
-from wyk import evaluation, paths
-from wyk.cells import parse
-from wyk.readers import Record
+from wyk.files.cells import parse
+from wyk.files.readers import Record
+from wyk.metrics import evaluation
+from wyk.plumbing import paths
 
 N, JOBS = 10_000, 2
 

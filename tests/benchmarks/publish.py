@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from wyk import paths
+from wyk.plumbing import paths
 
 
 def publish(name: str, result: dict) -> None:

@@ -19,10 +19,10 @@ import spglib
 from publish import publish
 from tqdm import tqdm
 
-from wyk import datasets
-from wyk.cells import read_cell
-from wyk.representation import from_cell
-from wyk.symmetry import ANGLE_TOLERANCE, SYMPREC
+from wyk.crystals.representation import from_cell
+from wyk.crystals.symmetry import ANGLE_TOLERANCE, SYMPREC
+from wyk.files import datasets
+from wyk.files.cells import read_cell
 
 MOVED = (0.02, 0.03, 0.045)  # Å
 APART = (

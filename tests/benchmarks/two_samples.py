@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from wyk.ensemble import Ensemble
-from wyk.likelihood import likelihood
-from wyk.metrics import atomic_fractions, charge_neutral, histogram
-from wyk.model import WyckoffTransformer
-from wyk.representation import WyckoffRepresentation
-from wyk.spacegroups import space_group
-from wyk.tables import to_table
+from wyk.crystals.representation import WyckoffRepresentation
+from wyk.crystals.spacegroups import space_group
+from wyk.crystals.tables import to_table
+from wyk.likelihood.sequences import likelihood
+from wyk.metrics.distributions import atomic_fractions, charge_neutral, histogram
+from wyk.model.ensemble import Ensemble
+from wyk.model.transformer import WyckoffTransformer
 
 SHUFFLES = 20_000  # of the two samples: the least p-value is one over it
 BINS = 200  # of −log p, each as frequent

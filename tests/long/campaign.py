@@ -22,7 +22,8 @@ import hypothesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from wyk import cli, paths
+from wyk.cli import main as cli
+from wyk.plumbing import paths
 
 MINUTES = float(os.environ.get("MINUTES", 8))
 SEED = int(os.environ.get("SEED", 0))
@@ -49,7 +50,9 @@ class End:
             return f"crashed: {last[:200]}"
         if self.code == 0:
             return "done"
-        sentence = last.startswith("wyk: ") or ": FAILED: " in last  # the second of wyk.downloads
+        sentence = (
+            last.startswith("wyk: ") or ": FAILED: " in last
+        )  # the second of wyk.files.downloads
         if self.code == 1 and sentence and len(last) < SENTENCE:
             return "refused"
         return "hung" if self.code is None else f"ended with {self.code}: {last[:200]}"
@@ -125,7 +128,7 @@ def _become(arguments, folder, repository, wrapper, size, output) -> None:
         if size is not None:  # Python ignores SIGXFSZ, so that a write fails as on a full disk
             resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
         if repository or wrapper:
-            module = [] if arguments[0].startswith("wyk.") else ["wyk.cli"]
+            module = [] if arguments[0].startswith("wyk.") else ["wyk.cli.main"]
             command = [*wrapper, sys.executable, "-m", *module, *arguments]
             environment = os.environ | {"PYTHONPATH": str(repository or paths.ROOT)}
             os.execvpe(command[0], command, environment)

@@ -11,8 +11,8 @@ import pytest
 from long import campaign
 from long.campaign import contents, run
 from long.hostile import CANARY, READERS, Attack
-from wyk import datasets
-from wyk.tables import COLUMNS
+from wyk.crystals.tables import COLUMNS
+from wyk.files import datasets
 
 pytestmark = pytest.mark.long
 

@@ -47,7 +47,7 @@ COMMANDS = {
     "train": Command("train --experiment quick", ("runs/quick/train/*.*",), True),
     "diffusion": Command("diffusion --experiment quick", ("runs/quick/diffusion/*.*",), True),
     "trials": Command("trials --experiment quick", ("figures/quick/trials.csv", "figures/quick/trials_log.csv"), True),
-    "downloads": Command("wyk.downloads --from STOCK/data", ("data/**/*",), True),
+    "downloads": Command("wyk.files.downloads --from STOCK/data", ("data/**/*",), True),
 }  # fmt: skip
 
 

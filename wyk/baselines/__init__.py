@@ -1,8 +1,12 @@
-"""What a model is compared with in Table 1: what is made without a model, and other models trained on the same data."""
+"""Generators to compare with.
 
-from wyk.baselines.plain import random_positions, substitution
-from wyk.baselines.wycryst import generate as train_wycryst
+- `PLAIN`: without a model, random positions and substitution;
+- `TRAINED`: WyCryst, retrained on known crystals;
+- `diffcsp`: DiffCSP without symmetry, retrained.
+"""
 
-PLAIN = {"random": random_positions, "substitution": substitution}
-# These take a number of epochs as well, and say beside their representations what model they are of.
-TRAINED = {"wycryst": train_wycryst}
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__, ["diffcsp"], {"registry": ["PLAIN", "TRAINED"]}
+)

@@ -7,8 +7,8 @@ lattice are free, so that what differs in Table 1 is the symmetry. What differs 
 
 - Elements are not one-hot vectors in Gaussian noise: each becomes unknown at some noise, and known again on the way
   back (absorbing diffusion; Austin et al., NeurIPS 2021). An unknown one is atomic number 0, and of medium size.
-- Network and noise in Å are those of `wyk.denoiser` and `wyk.diffusion`. Its messages reach 5 Å, and not, as in the
-  published one, every atom of the cell: so which elements are present stands beside them.
+- Network and noise in Å are those of `wyk.coordinates.denoiser` and `wyk.coordinates.diffusion`. Its messages reach
+  5 Å, and not, as in the published one, every atom of the cell: so which elements are present stands beside them.
 """
 
 import sys
@@ -26,12 +26,18 @@ from pymatgen.core import Structure
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from wyk import diffusion, diffusion_training, params, paths, pool, springs, weights
-from wyk.definitions import ELEMENTS
-from wyk.denoiser import Denoiser, Graph
-from wyk.frames import BASIS, Frame, coefficients
-from wyk.invariants import with_operations
-from wyk.params import Diffusion
+from wyk.common import ELEMENTS, weights
+from wyk.coordinates import (
+    BASIS,
+    Denoiser,
+    Frame,
+    Graph,
+    coefficients,
+    diffusion,
+    diffusion_training,
+)
+from wyk.plumbing import Diffusion, params, paths, workers
+from wyk.relaxation import springs, with_operations
 
 UNKNOWN = 0  # in place of an atomic number
 STEPS = 50  # of denoising
@@ -200,7 +206,7 @@ def generate(folder: Path, sizes: Sequence[int], n: int, seed: int, jobs: int = 
         start: (folder, chosen[start : start + BATCH], [[seed, start + i] for i in range(BATCH)])
         for start in range(0, n, BATCH)
     }
-    results = pool.as_done(_cifs, tasks, jobs, BATCH * TIME_LIMIT)
+    results = workers.as_done(_cifs, tasks, jobs, BATCH * TIME_LIMIT)
     for start, cifs, reason in tqdm(
         results, "crystals", len(tasks), unit="batch", disable=None, file=sys.stderr
     ):

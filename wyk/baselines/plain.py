@@ -5,10 +5,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from wyk.definitions import ELEMENTS
-from wyk.representation import WyckoffRepresentation
-from wyk.spacegroups import space_group
-from wyk.tokenization import similar_elements
+from wyk.common import ELEMENTS
+from wyk.crystals import WyckoffRepresentation, space_group
+from wyk.model import similar_elements
 
 
 def random_positions(

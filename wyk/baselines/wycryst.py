@@ -27,10 +27,8 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from tqdm import tqdm
 
-from wyk.descriptors import element_descriptors
-from wyk.representation import WyckoffRepresentation
-from wyk.spacegroups import space_group
-from wyk.tokenization import VOCABULARY
+from wyk.crystals import WyckoffRepresentation, element_descriptors, space_group
+from wyk.model import VOCABULARY
 
 FEWEST, MOST = 2, 3  # elements of a crystal; the table has a column for each
 NONE = len(VOCABULARY)  # class of a column without an element

@@ -4,7 +4,7 @@ A gene is a dictionary with the number of the space group (`group`), the element
 (`sites`, such as "4a": multiplicity and letter) and the atoms of each in the conventional cell (`numIons`).
 """
 
-from wyk.representation import WyckoffRepresentation
+from wyk.crystals.representation import WyckoffRepresentation
 
 
 def to_gene(representation: WyckoffRepresentation) -> dict:

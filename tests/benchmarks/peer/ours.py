@@ -13,8 +13,13 @@ import genes
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from wyk import __version__, checkpoint, likelihood, params, paths, sampling, training
-from wyk.tables import from_table, read_representations
+from wyk import __version__
+from wyk.crystals.tables import from_table, read_representations
+from wyk.likelihood import sequences as likelihood
+from wyk.model import checkpoint
+from wyk.plumbing import params, paths
+from wyk.sampling import samples as sampling
+from wyk.training import members as training
 
 
 def main(job_path: str, result_path: str) -> None:

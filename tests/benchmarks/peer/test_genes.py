@@ -4,8 +4,8 @@ import genes
 import pytest
 from pyxtal import pyxtal
 
-from wyk.representation import WyckoffRepresentation
-from wyk.spacegroups import space_group
+from wyk.crystals.representation import WyckoffRepresentation
+from wyk.crystals.spacegroups import space_group
 
 ROCK_SALT = {"group": 225, "species": ["Na", "Cl"], "sites": [["4a"], ["4b"]], "numIons": [4, 4]}
 

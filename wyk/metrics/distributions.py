@@ -1,0 +1,154 @@
+"""Table 1 of the paper, of bare representations: every number with its interval, every distance with its floor.
+
+The definitions are those of the paper, §4 and Appendices B and D. "All metrics below Novelty are computed only
+using novel structures": charge neutrality, distances and the share of P1 are taken over the samples that are
+formally valid, unique and novel. What needs crystals is in `wyk.metrics.sun`.
+
+An entry is an `Estimate`: a rate has `numerator` and `denominator` too, a distance its `floor`; a
+value that cannot be computed (no samples left) is None.
+"""
+
+from collections.abc import Sequence
+from functools import cache
+from math import prod
+
+import numpy as np
+import pandas as pd
+from pymatgen.core import Composition
+from smact import Element, metals
+from smact.screening import smact_validity
+
+from wyk.common import ELEMENTS, Estimate, chi2, distance, ks, rate
+from wyk.crystals import WyckoffRepresentation, from_table
+from wyk.metrics import novelty
+
+COMBINATIONS = 1_000_000  # of oxidation states; smact tries them one by one, 1 µs each
+
+
+# --- crystals as rows of features
+
+
+def histogram(values: Sequence[int], size: int) -> np.ndarray:
+    """(n, size) one-hot rows of n integers below `size`."""
+    return (np.asarray(values, int)[:, None] == np.arange(size)).astype(float)
+
+
+def atomic_fractions(representations: Sequence[WyckoffRepresentation]) -> np.ndarray:
+    """(n, elements) share of each element among the atoms of each crystal."""
+    column = {element: i for i, element in enumerate(ELEMENTS)}
+    fractions = np.zeros((len(representations), len(ELEMENTS)))
+    for row, representation in zip(fractions, representations, strict=True):
+        for element, count in representation.composition.items():
+            row[column[element]] = count / representation.n_atoms
+    return fractions
+
+
+@cache
+def charge_neutral(formula: str, oxidation_states: str = "smact14") -> bool:
+    """Whether SMACT finds oxidation states that make a composition neutral, metals and alloys counted so.
+
+    Compositions with more than COMBINATIONS combinations of states, which takes seven elements or more, could take
+    minutes; they count as not neutral, as do those with an element that SMACT has no data of (104 and beyond).
+
+    Args:
+        formula: reduced formula.
+        oxidation_states: "smact14" (the headline) or "icsd24".
+    """
+    symbols = [element.symbol for element in Composition(formula).elements]
+    try:
+        elements = [Element(symbol) for symbol in symbols]
+    except (KeyError, NameError):
+        return False
+    states = [
+        getattr(element, f"oxidation_states_{oxidation_states}") or () for element in elements
+    ]
+    if prod(map(len, states)) > COMBINATIONS and not set(symbols) <= set(metals):
+        return False
+    return smact_validity(
+        formula,
+        use_pauling_test=True,
+        include_alloys=True,
+        oxidation_states_set=oxidation_states,
+    )
+
+
+# --- entries
+
+
+def raw(
+    samples: pd.DataFrame,
+    test: pd.DataFrame,
+    reference: pd.DataFrame,
+    floor: pd.DataFrame,
+    seed: int = 0,
+    unread: int = 0,
+) -> dict[str, Estimate]:
+    """The block `raw`: metrics of generated representations.
+
+    Args:
+        samples: generated representations.
+        test: representations that distances are measured to.
+        reference: representations that are not novel: training and validation.
+        floor: real representations, not in `test`, whose distance to it is the floor: validation.
+        seed: of bootstrap and floors.
+        unread: samples beside those, of which no representation could be made; they count as not valid.
+    """
+    generated, known = from_table(samples), from_table(reference)
+    rates, novel = sieve(generated, known, unread)
+    return rates | properties(novel, from_table(test), from_table(floor), seed)
+
+
+def sieve(
+    representations: Sequence[WyckoffRepresentation],
+    known: Sequence[WyckoffRepresentation],
+    unread: int = 0,
+) -> tuple[dict[str, Estimate], list[WyckoffRepresentation]]:
+    """Formal validity, uniqueness and novelty, and the representations that have all three.
+
+    Args:
+        representations: generated ones.
+        known: training and validation, which are not novel.
+        unread: see `raw`.
+    """
+    valid = [r for r in representations if r.invalidity() is None]
+    unique = [r for r, first in zip(valid, novelty.unique(valid), strict=True) if first]
+    novel = novelty.novel(unique, known)
+    rates = {
+        "formal_validity": rate([True] * len(valid), len(representations) + unread),
+        "uniqueness": rate([True] * len(unique), len(valid)),
+        "novelty": rate(novel),
+    }
+    return rates, [r for r, new in zip(unique, novel, strict=True) if new]
+
+
+def properties(
+    generated: Sequence[WyckoffRepresentation],
+    test: Sequence[WyckoffRepresentation],
+    floor: Sequence[WyckoffRepresentation],
+    seed: int = 0,
+) -> dict[str, Estimate]:
+    """The rows of Table 1 between Novelty and S.U.N.
+
+    Args:
+        generated: formally valid, unique, novel.
+        test, floor: real crystals, see `raw`.
+        seed: of bootstrap and floors.
+    """
+    sets = (generated, test, floor)
+
+    def compare(statistic, count) -> Estimate:
+        values = [[count(r) for r in each] for each in sets]
+        size = max(max(each, default=0) for each in values) + 1
+        return distance(*(histogram(each, size) for each in values), statistic, seed)
+
+    formulas = [r.formula for r in generated]
+    return {
+        "charge_neutrality_smact14": rate([charge_neutral(f, "smact14") for f in formulas]),
+        "charge_neutrality_icsd24": rate([charge_neutral(f, "icsd24") for f in formulas]),
+        "sites_ks": compare(ks, lambda r: len(r.letters)),
+        "elements_ks": compare(ks, lambda r: len(set(r.elements))),
+        "dof_ks": compare(ks, lambda r: r.degrees_of_freedom),
+        "p1": rate([r.space_group == 1 for r in generated]),
+        "space_group_chi2": compare(chi2, lambda r: r.space_group),
+        "elements_chi2": distance(*map(atomic_fractions, sets), chi2, seed),
+    }
