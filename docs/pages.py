@@ -86,8 +86,9 @@ def modules() -> list[str]:
 
 
 def module(name: str) -> str:
-    """The page of a module, for autodoc to fill."""
-    directive = f".. automodule:: wyk.{name}\n   :members:\n"
+    """The page of a module, for autodoc to fill; commands have a page of their own."""
+    members = "" if name.startswith("cli.") else "   :members:\n"
+    directive = f".. automodule:: wyk.{name}\n{members}"
     return f"# wyk.{name}\n\n```{{eval-rst}}\n{directive}```\n"
 
 
