@@ -134,7 +134,7 @@ def test_writing_names_the_target(tmp_path):
 def test_a_stopped_process_leaves_nothing(tmp_path):
     """Ctrl-C in the middle of writing: neither the file nor its temporary stays."""
     program = (
-        "import sys, time\nfrom wyk.paths import writing\n"
+        "import sys, time\nfrom wyk.plumbing import writing\n"
         "with writing(sys.argv[1]) as path:\n"
         "    path.write_text('half')\n    print('ready', flush=True)\n    time.sleep(60)\n"
     )
