@@ -1,12 +1,11 @@
 """Generators to compare with.
 
-- `PLAIN`: without a model, random positions and substitution;
-- `TRAINED`: WyCryst, retrained on known crystals;
-- `diffcsp`: DiffCSP without symmetry, retrained.
+- `BASELINES`: what they are called, how they are made, where their crystals are;
+- `diffcsp`: DiffCSP without symmetry, which makes crystals at once.
 """
 
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__, ["diffcsp"], {"registry": ["PLAIN", "TRAINED"]}
+    __name__, ["diffcsp"], {"registry": ["BASELINES"]}
 )

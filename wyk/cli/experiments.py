@@ -1,7 +1,7 @@
 """Commands that the experiments of the paper need: likelihoods, comparisons, tables of what may be published."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -149,10 +149,11 @@ def match(
 
 
 def baseline(
-    kind: Annotated[
-        Literal["random", "substitution", "wycryst"],
+    name: Annotated[
+        str,
         typer.Argument(
-            help="Random positions; known crystals with an element exchanged; or WyCryst, trained on them.",
+            help="random: random positions; substitution: known crystals with an element exchanged; "
+            "wycryst: WyCryst, trained on them.",
         ),
     ],
     known: Annotated[
@@ -168,15 +169,18 @@ def baseline(
     """Representations to compare a model's with (Parquet); formally invalid ones go to OUT.rejected.csv."""
     import pandas as pd
 
-    from wyk import baselines
+    from wyk.baselines import BASELINES
     from wyk.crystals import from_table, to_table, write_samples
     from wyk.files import datasets
 
+    kinds = {kind: found for kind, found in BASELINES.items() if found.generate}
+    if name not in kinds:
+        raise typer.BadParameter(f"{name!r}: write {', '.join(kinds)}.", param_hint="'NAME'")
     crystals = from_table(pd.concat([datasets.known(source, jobs) for source in known]))
-    if kind in baselines.TRAINED:
-        made, about = baselines.TRAINED[kind](crystals, n, seed, epochs)
+    if kinds[name].trained:
+        made, about = kinds[name].generate(crystals, n, seed, epochs)
     else:
-        made, about = baselines.PLAIN[kind](crystals, n, seed), {}
+        made, about = kinds[name].generate(crystals, n, seed), {}
     table = to_table(made, reason=[r.invalidity() for r in made])
     table.attrs = about  # goes into the Parquet, and from there into metrics
     valid = table["reason"].isna()

@@ -8,7 +8,8 @@ An entry is an `Estimate`: a rate has `numerator` and `denominator` too, a dista
 value that cannot be computed (no samples left) is None.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache
 from math import prod
 
@@ -75,6 +76,90 @@ def charge_neutral(formula: str, oxidation_states: str = "smact14") -> bool:
 # --- entries
 
 
+@dataclass(frozen=True)
+class Metric:
+    """One entry of `metrics.json`, and how tables show it.
+
+    Args:
+        name: of the entry.
+        label: of its row in Table 1; None if tables leave it out.
+        better: "↑" where more is better, "↓" where less is; "" where it is neither.
+        percent: whether tables show a share as per cent.
+        count: gives the entry: of `Novel` in METRICS of this module, of `sun.Judged` in those of `wyk.metrics.sun`;
+            None for those that `sieve` counts on the way.
+    """
+
+    name: str
+    label: str | None
+    better: str
+    percent: bool
+    count: Callable[..., Estimate] | None = None
+
+
+@dataclass(frozen=True)
+class Novel:
+    """Crystals that are formally valid, unique and novel, and real ones to compare them with.
+
+    Args:
+        generated: the novel ones.
+        test, floor: real crystals, see `raw`.
+        seed: of bootstrap and floors.
+    """
+
+    generated: Sequence[WyckoffRepresentation]
+    test: Sequence[WyckoffRepresentation]
+    floor: Sequence[WyckoffRepresentation]
+    seed: int = 0
+
+    def share(self, holds: Callable[[WyckoffRepresentation], bool]) -> Estimate:
+        """How many of the generated ones have a property."""
+        return rate([holds(r) for r in self.generated])
+
+    def compare(
+        self, statistic: Callable, count: Callable[[WyckoffRepresentation], int]
+    ) -> Estimate:
+        """How far the distribution of a number is from that of the test set."""
+        values = [[count(r) for r in each] for each in (self.generated, self.test, self.floor)]
+        size = max(max(each, default=0) for each in values) + 1
+        return distance(*(histogram(each, size) for each in values), statistic, self.seed)
+
+    def composition(self, statistic: Callable) -> Estimate:
+        """How far the elements are from those of the test set."""
+        sets = map(atomic_fractions, (self.generated, self.test, self.floor))
+        return distance(*sets, statistic, self.seed)
+
+
+# The rows of Table 1 between Novelty and S.U.N.
+METRICS = (
+    Metric(
+        "charge_neutrality_smact14", "Charge neutrality (smact14), %", "↑", True,
+        lambda novel: novel.share(lambda r: charge_neutral(r.formula, "smact14")),
+    ),
+    Metric(
+        "charge_neutrality_icsd24", None, "↑", True,
+        lambda novel: novel.share(lambda r: charge_neutral(r.formula, "icsd24")),
+    ),
+    Metric(
+        "sites_ks", "Num sites KS", "↓", False,
+        lambda novel: novel.compare(ks, lambda r: len(r.letters)),
+    ),
+    Metric(
+        "elements_ks", "Num elements KS", "↓", False,
+        lambda novel: novel.compare(ks, lambda r: len(set(r.elements))),
+    ),
+    Metric(
+        "dof_ks", "DoF KS", "↓", False,
+        lambda novel: novel.compare(ks, lambda r: r.degrees_of_freedom),
+    ),
+    Metric("p1", "P1, %", "", True, lambda novel: novel.share(lambda r: r.space_group == 1)),
+    Metric(
+        "space_group_chi2", "Space group χ²", "↓", False,
+        lambda novel: novel.compare(chi2, lambda r: r.space_group),
+    ),
+    Metric("elements_chi2", "Elements χ²", "↓", False, lambda novel: novel.composition(chi2)),
+)  # fmt: skip
+
+
 def raw(
     samples: pd.DataFrame,
     test: pd.DataFrame,
@@ -95,7 +180,7 @@ def raw(
     """
     generated, known = from_table(samples), from_table(reference)
     rates, novel = sieve(generated, known, unread)
-    return rates | properties(novel, from_table(test), from_table(floor), seed)
+    return rates | properties(Novel(novel, from_table(test), from_table(floor), seed))
 
 
 def sieve(
@@ -121,34 +206,6 @@ def sieve(
     return rates, [r for r, new in zip(unique, novel, strict=True) if new]
 
 
-def properties(
-    generated: Sequence[WyckoffRepresentation],
-    test: Sequence[WyckoffRepresentation],
-    floor: Sequence[WyckoffRepresentation],
-    seed: int = 0,
-) -> dict[str, Estimate]:
-    """The rows of Table 1 between Novelty and S.U.N.
-
-    Args:
-        generated: formally valid, unique, novel.
-        test, floor: real crystals, see `raw`.
-        seed: of bootstrap and floors.
-    """
-    sets = (generated, test, floor)
-
-    def compare(statistic, count) -> Estimate:
-        values = [[count(r) for r in each] for each in sets]
-        size = max(max(each, default=0) for each in values) + 1
-        return distance(*(histogram(each, size) for each in values), statistic, seed)
-
-    formulas = [r.formula for r in generated]
-    return {
-        "charge_neutrality_smact14": rate([charge_neutral(f, "smact14") for f in formulas]),
-        "charge_neutrality_icsd24": rate([charge_neutral(f, "icsd24") for f in formulas]),
-        "sites_ks": compare(ks, lambda r: len(r.letters)),
-        "elements_ks": compare(ks, lambda r: len(set(r.elements))),
-        "dof_ks": compare(ks, lambda r: r.degrees_of_freedom),
-        "p1": rate([r.space_group == 1 for r in generated]),
-        "space_group_chi2": compare(chi2, lambda r: r.space_group),
-        "elements_chi2": distance(*map(atomic_fractions, sets), chi2, seed),
-    }
+def properties(novel: Novel) -> dict[str, Estimate]:
+    """The entries of METRICS."""
+    return {metric.name: metric.count(novel) for metric in METRICS}

@@ -1,8 +1,6 @@
-"""Names of sets of crystals that tables and figures share, and Table 1 as published."""
+"""Table 1 as published, and what the set is called that it compares with."""
 
 TEST = "test set"
-WYCRYST = "WyCryst, retrained"
-DIFFCSP = "DiffCSP, retrained"
 # Table 1 as published, in the units of `table1.ROWS`: the first two of MP-20 binary & ternary, the last of MP-20.
 PAPER = {
     "WyckoffTransformer": {

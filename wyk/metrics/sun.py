@@ -6,6 +6,7 @@ crystal far below the hull (`Hull.judge`) is stable by that definition and yet n
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from pymatgen.core import Structure
 from wyk.common import STABLE, Estimate, rate
 from wyk.crystals import WyckoffRepresentation, from_structure
 from wyk.metrics import distributions, novelty
+from wyk.metrics.distributions import Metric
 
 RELAXED = ("converged", "symmetry_kept")  # columns that only relaxed crystals have
 
@@ -50,6 +52,64 @@ def judged(
     return crystals.assign(unique=is_unique, novel=is_new)
 
 
+@dataclass(frozen=True)
+class Judged:
+    """Which of n crystals are stable, plausible, unique and novel, as (n,) booleans.
+
+    Args:
+        crystals: of `judged`.
+    """
+
+    crystals: pd.DataFrame
+
+    def flag(self, name: str) -> np.ndarray:
+        return self.crystals[name].to_numpy(bool)
+
+    @property
+    def stable(self) -> np.ndarray:
+        return self.crystals["e_above_hull"].to_numpy(float) < STABLE  # NaN is not
+
+    @property
+    def plausible(self) -> np.ndarray:
+        return ~self.flag("implausible")
+
+    @property
+    def sun(self) -> np.ndarray:
+        return self.stable & self.flag("novel")
+
+    @property
+    def ssun(self) -> np.ndarray:
+        return self.sun & self.flag("symmetry_kept")
+
+
+# Rates over all crystals; those named in RELAXED, and what needs them, only of relaxed ones.
+METRICS = (
+    Metric(
+        "converged", "Converged, % of structures", "↑", True,
+        lambda of: rate(of.flag("converged")),
+    ),
+    Metric("symmetry_kept", None, "↑", True, lambda of: rate(of.flag("symmetry_kept"))),
+    Metric("stable", "Stable, % of structures", "↑", True, lambda of: rate(of.stable)),
+    Metric("sun", "S.U.N., % of structures", "↑", True, lambda of: rate(of.sun)),
+    Metric("stable_plausible", None, "↑", True, lambda of: rate(of.stable & of.plausible)),
+    Metric(
+        "sun_plausible", "S.U.N., not below −0.3 eV/atom, %", "↑", True,
+        lambda of: rate(of.sun & of.plausible),
+    ),
+    Metric("implausible", None, "↓", True, lambda of: rate(~of.plausible)),
+    Metric(
+        "hull_coverage", "Chemical system in the hull, %", "", True,
+        lambda of: rate(of.flag("hull_covered")),
+    ),
+    Metric("ssun", "S.U.N., group kept, % of structures", "↑", True, lambda of: rate(of.ssun)),
+    Metric(
+        "ssun_plausible", "S.U.N., group kept, not below −0.3 eV/atom, %", "↑", True,
+        lambda of: rate(of.ssun & of.plausible),
+    ),
+)  # fmt: skip
+OF_RELAXED = {"converged", "symmetry_kept", "ssun", "ssun_plausible"}
+
+
 def relaxed(
     crystals: pd.DataFrame,
     found: Sequence[WyckoffRepresentation | None],
@@ -68,27 +128,15 @@ def relaxed(
     """
     valid = np.array([each is not None for each in found], bool)
     unique, new = (crystals[name].to_numpy(bool) for name in ("unique", "novel"))
-    stable = crystals["e_above_hull"].to_numpy(float) < STABLE  # NaN is not
-    plausible = ~crystals["implausible"].to_numpy(bool)
     novel = [each for each, chosen in zip(found, new, strict=True) if chosen]
-    entries = {
+    left_out = set() if set(RELAXED) <= set(crystals) else OF_RELAXED
+    return {
         "formal_validity": rate(valid),
         "uniqueness": rate(unique[valid]),
         "novelty": rate(new[unique]),
-        **distributions.properties(novel, test, floor, seed),
-        **{name: rate(crystals[name].to_numpy(bool)) for name in RELAXED if name in crystals},
-        "stable": rate(stable),
-        "sun": rate(stable & new),
-        "stable_plausible": rate(stable & plausible),
-        "sun_plausible": rate(stable & plausible & new),
-        "implausible": rate(~plausible),
-        "hull_coverage": rate(crystals["hull_covered"].to_numpy(bool)),
+        **distributions.properties(distributions.Novel(novel, test, floor, seed)),
+        **{m.name: m.count(Judged(crystals)) for m in METRICS if m.name not in left_out},
     }
-    if "symmetry_kept" in crystals:
-        kept = crystals["symmetry_kept"].to_numpy(bool)
-        entries["ssun"] = rate(stable & new & kept)
-        entries["ssun_plausible"] = rate(stable & plausible & new & kept)
-    return entries
 
 
 def representation(structure: Structure | None) -> WyckoffRepresentation | None:

@@ -1,6 +1,7 @@
 """Every figure's drawing function: data in, a matplotlib figure out, and the one way a figure is saved."""
 
 from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -187,7 +188,7 @@ def properties(table: pd.DataFrame, titles: dict[str, str]) -> Figure:
     """Numbers of elements, sites and free coordinates, of generated and real crystals (paper, Figures 5, 6, 8, 9).
 
     Args:
-        table: of `summaries.properties`; the test set as bars, up to four others as lines.
+        table: of `summaries.properties`; the test set as bars, others as lines.
         titles: what stands above the panel of each quantity.
     """
     labels = {
@@ -205,7 +206,7 @@ def properties(table: pd.DataFrame, titles: dict[str, str]) -> Figure:
             usual = test["share"].cumsum() - test["share"] < USUAL
             least, most = test["value"].min(), test["value"][usual].max()
             axes.bar(test["value"], test["share"], color=LIGHT, width=0.8, label=TEST)
-            for name, (colour, line, marker) in zip(others, looks, strict=False):
+            for name, (colour, line, marker) in zip(others, cycle(looks), strict=False):
                 share = parts[name].set_index("value")["share"]
                 share = share.reindex(range(least, most + 1), fill_value=0)
                 axes.plot(

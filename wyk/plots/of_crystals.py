@@ -1,5 +1,6 @@
 """Figures of crystals: how they are made, whether real ones are found again, how stable new ones are."""
 
+from itertools import cycle
 from typing import NamedTuple
 
 import matplotlib.pyplot as plt
@@ -9,11 +10,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from pymatgen.core import Structure
 
+from wyk.baselines import BASELINES
 from wyk.common import FOUND, STABLE, Estimate
 from wyk.crystals import read_cif
 from wyk.metrics import PAPER
 from wyk.plots.base import DARK, LIGHT, MIDDLE, STYLE, WIDTH, balls, closed, draw_cell, name
-from wyk.plumbing import figures, writing
+from wyk.plumbing import figures, run, writing
 
 FLOOR = 1e-3  # eV/atom: below it, curves of energy end
 SHOWN = (-0.4, 0.8)  # eV/atom above the hull that are drawn
@@ -113,6 +115,12 @@ def recovery(table: pd.DataFrame) -> Figure:
     return closed(figure)
 
 
+def of_baselines(experiment: str) -> dict[str, pd.DataFrame]:
+    """The crystals of each baseline of an experiment one by one, by its label."""
+    judged = {b.label: run(experiment, b.judged) for b in BASELINES.values()}
+    return {label: pd.read_parquet(path) for label, path in judged.items()}
+
+
 def stability_table(groups: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """How far above the hull novel crystals are, cumulated.
 
@@ -138,14 +146,14 @@ def stability(table: pd.DataFrame) -> Figure:
     """How far above the hull novel crystals are (paper, Figures 7 and 10), cumulated.
 
     Args:
-        table: of `stability_table`, for up to seven groups.
+        table: of `stability_table`.
     """
     looks = [("black", "-"), (DARK, "--"), (DARK, ":")]
-    looks += [(MIDDLE, "-"), (MIDDLE, "-."), ("gray", "-"), ("gray", "--")]
+    looks += [(MIDDLE, "-"), (MIDDLE, "-."), ("gray", "-"), ("gray", "--"), ("black", ":")]
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(WIDTH, 2.9))
         groups = table.groupby("crystals", sort=False)
-        for (label, rows), (colour, line) in zip(groups, looks, strict=False):
+        for (label, rows), (colour, line) in zip(groups, cycle(looks), strict=False):
             axes.plot(
                 rows["e_above_hull"], rows["share"], line, color=colour, linewidth=1.2,
                 label=f"{label} (n = {rows['n'].iloc[0]:,})",

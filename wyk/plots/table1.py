@@ -8,30 +8,12 @@ import json
 
 import pandas as pd
 
+from wyk.baselines import BASELINES
 from wyk.common import Estimate
-from wyk.metrics import DIFFCSP, PAPER, TEST, WYCRYST
+from wyk.metrics import METRICS, PAPER, TEST
 from wyk.plumbing import figures, writing
 
-PERCENT = 100
-ROWS = {  # entry of metrics.json: label, factor
-    "formal_validity": ("Formal validity, % of structures", PERCENT),
-    "uniqueness": ("Uniqueness, % of valid", PERCENT),
-    "novelty": ("Novelty, % of unique", PERCENT),
-    "charge_neutrality_smact14": ("Charge neutrality (smact14), %", PERCENT),
-    "sites_ks": ("Num sites KS", 1),
-    "elements_ks": ("Num elements KS", 1),
-    "dof_ks": ("DoF KS", 1),
-    "p1": ("P1, %", PERCENT),
-    "space_group_chi2": ("Space group χ²", 1),
-    "elements_chi2": ("Elements χ²", 1),
-    "converged": ("Converged, % of structures", PERCENT),
-    "stable": ("Stable, % of structures", PERCENT),
-    "sun": ("S.U.N., % of structures", PERCENT),
-    "ssun": ("S.U.N., group kept, % of structures", PERCENT),
-    "sun_plausible": ("S.U.N., not below −0.3 eV/atom, %", PERCENT),
-    "ssun_plausible": ("S.U.N., group kept, not below −0.3 eV/atom, %", PERCENT),
-    "hull_coverage": ("Chemical system in the hull, %", PERCENT),
-}
+ROWS = {metric.name: metric for metric in METRICS if metric.label}
 # Columns that were measured: label, metrics file, block; the first three stand beside the paper's.
 OURS = (
     ("samples", "metrics", "raw"),
@@ -40,14 +22,11 @@ OURS = (
 )
 OTHERS = (
     (TEST, "metrics_test", "raw"),
-    ("random", "metrics_random", "raw"),
-    ("random, relaxed", "metrics_random", "relaxed"),
-    ("substitution", "metrics_substitution", "raw"),
-    ("substitution, relaxed", "metrics_substitution", "relaxed"),
-    (WYCRYST, "metrics_wycryst", "raw"),
-    (f"{WYCRYST}, relaxed", "metrics_wycryst", "relaxed"),
-    (DIFFCSP, "metrics_diffcsp", "raw"),
-    (f"{DIFFCSP}, relaxed", "metrics_diffcsp", "relaxed"),
+    *(
+        (f"{baseline.label}{suffix}", f"metrics_{name}", block)
+        for name, baseline in BASELINES.items()
+        for suffix, block in (("", "raw"), (", relaxed", "relaxed"))
+    ),
 )
 FLOORS = (("real, as many", "raw"), ("real, as many as first relaxed", "relaxed_first"))
 CONDITIONAL = {  # quantity in `conditional.csv`: label
@@ -69,6 +48,13 @@ HEADLINE = {
 }  # fmt: skip
 STRUCTURES, NOVEL = "Structures", "Novel structures"
 PARTS = ("models", "references")
+LATEX = {
+    "χ²": r"$\chi^2$",
+    "−": "$-$",
+    "–": "--",
+    "↑": r"$\uparrow$",
+    "↓": r"$\downarrow$",
+}
 TINY = 1e-9  # rounding errors of a distance that is zero
 
 
@@ -117,10 +103,10 @@ def measured(part: str, column: str, entries: dict[str, dict]) -> list[tuple]:
     cells = [(part, column, STRUCTURES, entries["formal_validity"]["n"])]
     if "novelty" in entries:  # not without training sets
         cells.append((part, column, NOVEL, entries["novelty"]["numerator"]))
-    for row, (_, factor) in ROWS.items():
+    for row, metric in ROWS.items():
         entry = entries.get(row)
         if entry and entry["value"] is not None:
-            found = Estimate.of(entry)
+            found, factor = Estimate.of(entry), 100 if metric.percent else 1
             numbers = (factor * x for x in (found.value, *found.interval))
             cells.append((part, column, row, *numbers, found.n))
     return cells
@@ -154,7 +140,7 @@ def shown(cells: pd.DataFrame, part: str) -> pd.DataFrame:
     wide = cells.assign(text=text).pivot(index="row", columns="column", values="text")
     order = [STRUCTURES, *list(ROWS)[:3], NOVEL, *list(ROWS)[3:]]
     wide = wide.reindex([row for row in order if row in wide.index])[cells["column"].unique()]
-    labels = {row: label for row, (label, _) in ROWS.items()}
+    labels = {row: f"{metric.label} {metric.better}".strip() for row, metric in ROWS.items()}
     return wide.rename(index=labels).fillna("–").rename_axis(index=None, columns=None)
 
 
@@ -198,9 +184,9 @@ def note(metrics: dict[str, dict]) -> str:
     )
     return (
         f"Novel against {known}; distances to the test split of the same data. Potential {ours['potential']}, "
-        f"hull `{ours['hull']}`; stable: {ours['stable']}. Seed {ours['seed']}. {WYCRYST}: {wycryst['parameters']:,} "
+        f"hull `{ours['hull']}`; stable: {ours['stable']}. Seed {ours['seed']}. WyCryst: {wycryst['parameters']:,} "
         f"parameters, {wycryst['epochs']} epochs on these data ({wycryst['trained_on']:,} crystals of two or three "
-        f"elements, {wycryst['skipped']:,} others skipped); relaxed are its formally valid samples. {DIFFCSP}, without "
+        f"elements, {wycryst['skipped']:,} others skipped); relaxed are its formally valid samples. DiffCSP, without "
         f"symmetry: {diffcsp['parameters']:,} parameters, {diffcsp['epochs']} epochs on {diffcsp['trained_on']:,} "
         f"crystals of these data; as generated, and each relaxed once with the symmetry it has."
     )
@@ -216,7 +202,10 @@ def markdown(cells: pd.DataFrame) -> str:
 def latex(cells: pd.DataFrame) -> str:
     """Both parts as LaTeX, for the package booktabs."""
     parts = [shown(cells, part).to_latex(escape=True) for part in PARTS]
-    return "\n".join(parts).replace("χ²", r"$\chi^2$").replace("−", "$-$").replace("–", "--")
+    text = "\n".join(parts)
+    for sign, command in LATEX.items():
+        text = text.replace(sign, command)
+    return text
 
 
 def headline(metrics: dict) -> dict[str, float]:

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from wyk.baselines import BASELINES
 from wyk.common import rate
 from wyk.crystals import WyckoffRepresentation, from_table, parameter_counts, read_representations
 from wyk.likelihood import divergence
-from wyk.metrics import TEST, WYCRYST
+from wyk.metrics import TEST
 from wyk.plumbing import paths
 from wyk.studies import matching
 from wyk.studies.recovery import found, tiers
@@ -40,14 +41,12 @@ def write(experiment: str, seed: int = 0) -> Path:
     Raises:
         FileNotFoundError: for a stage that has not run.
     """
-    real = {name: _crystals(experiment, "represent", name) for name in SPLITS}
+    real = {name: _read(experiment, f"represent/{name}.parquet") for name in SPLITS}
     everything = [crystal for split in real.values() for crystal in split]
     sets = {
         TEST: real["test"],
-        "own samples": _crystals(experiment, "sample", "samples"),
-        "random positions": _crystals(experiment, "baselines", "random"),
-        "substitution": _crystals(experiment, "baselines", "substitution"),
-        WYCRYST: _crystals(experiment, "wycryst", "samples"),
+        "own samples": _read(experiment, "sample/samples.parquet"),
+        **{b.label: _read(experiment, b.samples) for b in BASELINES.values() if b.samples},
     }
     likelihoods = divergence.load(paths.run(experiment, "likelihood"))
     recovered = pd.read_parquet(paths.run(experiment, "recovery") / "crystals.parquet")
@@ -69,8 +68,8 @@ def write(experiment: str, seed: int = 0) -> Path:
     return folder
 
 
-def _crystals(experiment: str, stage: str, name: str) -> list[WyckoffRepresentation]:
-    return from_table(read_representations(paths.run(experiment, stage) / f"{name}.parquet"))
+def _read(experiment: str, path: str) -> list[WyckoffRepresentation]:
+    return from_table(read_representations(paths.run(experiment, path)))
 
 
 def counts(column: str, values: Sequence[int]) -> pd.DataFrame:
