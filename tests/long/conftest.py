@@ -8,7 +8,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from conftest import TINY
 
 from long import campaign
 from wyk.files import datasets
@@ -28,8 +27,20 @@ SMALL = {  # of a training that takes seconds and has all its parts
         "members": 2,
         "distil": {"samples": 100, "epochs": 1, "real": 0.5, "lr": 0.004, "members": 1},
     },
-    "diffusion": TINY["diffusion"],
-    "trials": TINY["trials"] | {"ablation": TINY["trials"]["ablation"][1:]},
+    "diffusion": {"epochs": 2},
+    "trials": {
+        "samples": 10,
+        "permutations": 2,
+        "ablation": [{"name": "ours", "changes": {"train.epochs": 4}}],
+        "search": [{"name": "our settings", "changes": {"train.epochs": 4}}],
+        "invariance": [
+            {"name": "set, shuffled order", "changes": {"train.epochs": 4}},
+            {
+                "name": "set, canonical order",
+                "changes": {"train.epochs": 4, "train.order": "canonical"},
+            },
+        ],
+    },
 }
 
 

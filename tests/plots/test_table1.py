@@ -32,7 +32,7 @@ def test_cells_are_those_of_the_metrics(cells, metrics):
     for part, name, file, block in (
         ("models", "samples", "metrics", "raw"),
         ("models", "relaxed", "metrics", "relaxed"),
-        ("references", "random, relaxed", "metrics_random", "relaxed"),
+        ("references", "random positions, relaxed", "metrics_random", "relaxed"),
         ("references", "test set", "metrics_test", "raw"),
     ):
         for row in ("formal_validity", "sites_ks", "elements_chi2"):
@@ -91,7 +91,7 @@ def test_what_was_not_computed_has_no_column_and_no_number(metrics):
 def test_a_distance_of_nothing_is_zero(metrics):
     changed = copy.deepcopy(metrics)
     changed["metrics_test"]["raw"]["space_group_chi2"]["value"] = 5e-32
-    text = table1.shown(table1.table(changed), "references")["test set"]["Space group χ²"]
+    text = table1.shown(table1.table(changed), "references")["test set"]["Space group χ² ↓"]
     assert text.startswith("0 (")
 
 
@@ -107,4 +107,4 @@ def test_latex_escapes_what_it_must(cells):
     text = table1.latex(cells)
     assert r"\toprule" in text
     assert r"$\chi^2$" in text
-    assert not set("χ²−–%") & set(text.replace(r"\%", ""))
+    assert not set("χ²−–↑↓%") & set(text.replace(r"\%", ""))
