@@ -14,8 +14,7 @@ FOLDER = FIGURES / "quick"
 
 @pytest.fixture(scope="module")
 def metrics() -> dict:
-    names = ("", "_test", "_random", "_substitution", "_wycryst", "_diffcsp")
-    names = [f"metrics{name}" for name in names]
+    names = {file for _, file, _ in (*table1.OURS, *table1.OTHERS)}
     return {name: json.loads((FOLDER / f"{name}.json").read_text("utf-8")) for name in names}
 
 
