@@ -4,7 +4,7 @@ import json
 
 import pandas as pd
 import pytest
-from conftest import TINY, Copy, fit
+from conftest import DISTIL, Copy, fit
 from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
 
@@ -118,7 +118,8 @@ def test_members_are_read_as_one_model(folder, tmp_path):
 def test_members_trained_side_by_side_are_the_same(tmp_path):
     """And differ from one another; nothing but the model is left of them."""
     clone = Copy(tmp_path / "clone")
-    clone.set("quick", "train", **TINY["train"])
+    distil = DISTIL.model_copy(update={"members": 2}).model_dump()
+    clone.set("quick", "train", epochs=4, evaluate_every=2, members=2, distil=distil)
     clone.run("dvc", "repro", "represent@quick")
     results = []
     for jobs in "12":
