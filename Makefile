@@ -26,6 +26,13 @@ data: env
 		status=$$?; dvc commit --quiet --force data.dvc && exit $$status
 
 # The `quick` experiment, from data to figures. Other experiments: .venv/bin/dvc repro --glob '*@NAME*'
+# It gives the same bytes on every x86-64 processor: no library may choose its code by what the processor can do.
+repro: export ATEN_CPU_CAPABILITY := default
+repro: export MKL_CBWR := COMPATIBLE
+repro: export ONEDNN_MAX_CPU_ISA := SSE41
+repro: export OPENBLAS_CORETYPE := Nehalem
+repro: export NPY_DISABLE_CPU_FEATURES := X86_V3 X86_V4 AVX512_ICL AVX512_SPR
+repro: export GLIBC_TUNABLES := glibc.cpu.hwcaps=-AVX2,-FMA,-FMA4,-AVX512F
 repro: env
 	dvc repro --glob '*@quick*'
 

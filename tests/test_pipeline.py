@@ -123,6 +123,13 @@ def test_quick_needs_no_data(stages):
             assert not any(d.split("/")[0] == "data" for d in dependencies(stage)), name
 
 
+def test_a_file_beside_those_of_a_data_set_changes_nothing(stages):
+    """No stage depends on a folder of data."""
+    of_data = {d for stage in stages.values() for d in dependencies(stage) if d.startswith("data")}
+    assert "data/mp_20_biternary/val.csv.gz" in of_data
+    assert all(path.endswith((".csv", ".csv.gz")) for path in of_data)
+
+
 def test_third_party_rows_are_not_pushed_and_long_stages_persist(stages):
     for experiment in EXPERIMENTS:
         outs = {name: stages[f"{name}@{experiment}"].outs[0] for name in STAGES}

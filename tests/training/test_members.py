@@ -119,6 +119,7 @@ def test_members_trained_side_by_side_are_the_same(tmp_path):
     """And differ from one another; nothing but the model is left of them."""
     clone = Copy(tmp_path / "clone")
     distil = DISTIL.model_copy(update={"members": 2}).model_dump()
+    clone.set("quick", "model", d=16)
     clone.set("quick", "train", epochs=4, evaluate_every=2, members=2, distil=distil)
     clone.run("dvc", "repro", "represent@quick")
     results = []

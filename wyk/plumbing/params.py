@@ -19,15 +19,24 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
+class Files(Section):
+    """The file that each data set is read from, for DVC to see a change of it.
+
+    The embedded data set comes inside pymatgen, whose version requirements.lock pins.
+    """
+
+    train: str
+    val: str
+    test: str
+
+
 class Data(Section):
     """Data sets, each a name such as ``mp_20_biternary:val`` or a path."""
 
     train: str
     val: str
     test: str
-    # What they are read from, for DVC to see a change of it. The embedded data set comes inside
-    # pymatgen, whose version the lock pins.
-    files: str
+    files: Files
 
 
 class Model(Section):
