@@ -254,7 +254,7 @@ def test_what_takes_too_long_is_a_reason(tmp_path):
     table = structures.build(
         tmp_path / "hopeless.parquet", tmp_path, jobs=2, draws=(1,), time_limit=4
     )
-    assert table["reason"][:2].tolist() == ["took longer than 4 s"] * 2
+    assert table["reason"][:2].str.fullmatch("(pyXtal )?took longer than [0-9]+ s").all()
     assert table["reason"][2].startswith("formally invalid")
 
 
