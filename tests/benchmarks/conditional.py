@@ -119,9 +119,9 @@ def main() -> None:
         if name in CONDITIONS:
             ours = from_table(sampling.sample(model, N, seed=1, **CONDITIONS[name]))
             seconds = time.process_time() - start
-            rows, drawn = sampling.free_that_fulfil(model, N, 2, MOST_FREE, **CONDITIONS[name])
+            rows, share = sampling.free_that_fulfil(model, N, 2, MOST_FREE, **CONDITIONS[name])
             theirs = from_table(rows)
-            entry = {"share_of_free": len(theirs) / drawn, "reference": "free samples"}
+            entry = {"share_of_free": share, "reference": "free samples"}
             control = forced(model, N_FORCED, 3, **CONDITIONS[name])
             control = compare(control, theirs, model)
         else:

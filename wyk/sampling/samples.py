@@ -109,7 +109,7 @@ def free_that_fulfil(
     most: int,
     space_groups: Collection[int] | Mapping[int, float] | None = None,
     **conditions,
-) -> tuple[pd.DataFrame, int]:
+) -> tuple[pd.DataFrame, float]:
     """The first n free samples that fulfil conditions, for comparison: `sample` finds such ones quicker.
 
     A sample is given up after its first element that is not allowed, which changes nothing but the time.
@@ -119,7 +119,8 @@ def free_that_fulfil(
         most: free samples that are looked through; if too few of them fulfil the conditions, there are fewer than n.
 
     Returns:
-        A table as of `sample`, and how many free samples were looked through.
+        A table as of `sample`, and the share of all free samples looked through that fulfil the conditions; with
+        `space_groups`, of those in these groups.
 
     Raises:
         ValueError: as `sample`.
@@ -132,7 +133,7 @@ def free_that_fulfil(
         parts.append(free(BATCH))
         there, looked = there + len(parts[-1][0]), looked + BATCH
     found = tuple(torch.cat(part)[:n] for part in zip(*parts, strict=True))
-    return _table(model, *_sites(*found)), looked
+    return _table(model, *_sites(*found)), there / looked
 
 
 def sample_unconstrained(
