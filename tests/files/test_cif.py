@@ -238,6 +238,23 @@ def test_one_of_two_origins_is_not_guessed(group):
 
 
 @pytest.mark.parametrize("group", [g for g in TABLE if g.ext in "12"], ids=lambda g: g.xhm())
+def test_a_name_and_operations_of_different_origins_are_refused(group):
+    (other,) = [g for g in TABLE if g.hm == group.hm and g.ext != group.ext]
+    triplets = [operation.triplet() for operation in group.operations()]
+    tags = operations("_symmetry_equiv_pos_as_xyz", triplets)
+    cell = fitting_cell(group)
+    assert read(write(cell, [f"{HM} '{group.hm}'", *tags], ROWS))
+    with pytest.raises(ValueError, match=f"but {other.xhm()} is stated"):
+        read(write(cell, [f"{HM} '{other.xhm()}'", *tags], ROWS))
+
+
+def test_a_name_and_a_hall_symbol_of_different_origins_are_refused():
+    tags = [f"{HM} 'F d -3 m:2'", "_space_group_name_Hall 'F 4d 2 3 -1d'"]
+    with pytest.raises(ValueError, match="it may mean F d -3 m:2 .* or F d -3 m:1"):
+        read(write(CUBIC, tags, ROWS))
+
+
+@pytest.mark.parametrize("group", [g for g in TABLE if g.ext in "12"], ids=lambda g: g.xhm())
 @pytest.mark.parametrize("how", ["Z", "multiplicity"])
 def test_z_or_multiplicity_tell_the_origin(group, how):
     """An atom on the origin of one is on another position in the other."""

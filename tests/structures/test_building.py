@@ -264,6 +264,14 @@ def test_a_name_of_any_length_names_a_file(tmp_path):
     assert len(list(tmp_path.iterdir())) == 4
 
 
+def test_only_the_cifs_of_an_earlier_run_go(tmp_path):
+    table = pd.DataFrame({"material_id": ["a", "b"], "cif": "data_x"})
+    structures._write_cifs(tmp_path, table)
+    (tmp_path / "mine.cif").write_text("data_mine")
+    structures._write_cifs(tmp_path, table.tail(1), ["a", "b"])
+    assert {path.name for path in tmp_path.iterdir()} == {"b.cif", "mine.cif"}
+
+
 def test_names_must_be_unique(tmp_path):
     write_representations(tmp_path / "twice.parquet", to_table([SALT, RUTILE], ["a", "a"]))
     with pytest.raises(ValueError, match="material_id a stands on several rows"):

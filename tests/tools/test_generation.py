@@ -116,6 +116,22 @@ def test_it_goes_on_until_so_many_are_stable(folder, tmp_path):
     assert again["material_id"].tolist() == made["material_id"].tolist()
 
 
+def test_the_same_crystal_is_stable_once():
+    salt, other = (
+        {"cif": Structure.from_spacegroup(*cell).to(fmt="cif"), "converged": True}
+        for cell in (
+            ("Fm-3m", Lattice.cubic(5.6), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]),
+            ("Pm-3m", Lattice.cubic(3.5), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]),
+        )
+    )
+    enough = generation.different_stable(2)
+    said = []
+    for row in (salt, salt, other | {"e_above_hull": 0.2}, other):
+        judged = {"e_above_hull": 0.0, "implausible": False} | row
+        said.append(enough(pd.DataFrame([judged])))
+    assert said == [False, False, False, True]
+
+
 def test_no_crystal_twice_and_no_strange_element(model):
     known = set(generation.offered(model))
     assert {"Po", "At", "Rn", "Fr", "Ra", "Lr"}.isdisjoint(known)

@@ -141,7 +141,7 @@ def generate(
     ] = None,
     until_stable: Annotated[
         int | None,
-        typer.Option(min=1, metavar="K", help="Go on until so many crystals are stable."),
+        typer.Option(min=1, metavar="K", help="Go on until so many different crystals are stable."),
     ] = None,
     model: ModelDir = Path("runs/biternary_7k/train"),
     draws: options.Draws = options.DRAWS,
@@ -151,7 +151,7 @@ def generate(
 ) -> None:
     """New crystals in one go: sampled, relaxed, judged; CIFs, a table, and a page of pictures.
 
-    No crystal comes twice, and none has elements that CHGNet does not know.
+    No representation comes twice, and no crystal has elements that CHGNet does not know.
     Example: wyk generate -n 20 --chemical-system Li-Fe-O -o new
     """
     from wyk import stability
@@ -170,9 +170,10 @@ def generate(
         **conditions,
     )
     typer.echo(of_crystals.listing(crystals).to_string(index=False))
-    made, stable = crystals["cif"].notna().sum(), stability.stable(crystals).sum()
+    made, stable = crystals["cif"].notna().sum(), stability.stable(crystals)
+    different = (stable & crystals["unique"]).sum()
     typer.echo(
-        f"{out}: {made} crystals of {len(crystals)} representations, {stable} stable; "
+        f"{out}: {made} crystals of {len(crystals)} representations, {different} different ones are stable; "
         f"open {out / 'index.html'}"
     )
 

@@ -10,7 +10,7 @@ import gemmi
 import numpy as np
 
 from wyk.files.cif_tags import Tags
-from wyk.files.settings import P1, Setting, coded, named, numbered, of_operations
+from wyk.files.settings import P1, Setting, coded, named, numbered, of_group, of_operations
 
 MOST_OPERATIONS = 192  # of symmetry, in a conventional cell: those of the groups 225 to 228
 LONGEST_WORD = 100  # characters of a name
@@ -271,8 +271,10 @@ def _worded(names: tuple[str, ...], halls: tuple[str, ...], code: str | None) ->
     choices = [list(found) for name in names if (found := named(name))]
     for hall in halls:
         try:
-            operations = list(gemmi.symops_from_hall(hall))
-            choices.append([of_operations(tuple(op.triplet() for op in operations))])
+            operations = gemmi.symops_from_hall(hall)
+            group = gemmi.find_spacegroup_by_ops(operations)
+            triplets = tuple(operation.triplet() for operation in operations)
+            choices.append([of_group(group.xhm()) if group else of_operations(triplets)])
         except Exception:  # raised through C++; a symbol that is no Hall symbol says nothing
             continue
     if not choices:
@@ -316,4 +318,7 @@ def _contradiction(
             return f"{what}{',' if listed is P1 else ''} {verb} space group {name}" + (
                 " is stated" if listed is P1 else ""
             )
+    if listed.number and worded and listed.key not in {s.key for s in worded}:
+        known = {setting.key: setting.name for setting in numbered(listed.number, None)}
+        return f"its operations are those of {known[listed.key]}, but {worded[0].name} is stated"
     return None

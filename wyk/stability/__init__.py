@@ -2,7 +2,6 @@
 
 - `Hull`: made of a table of energies, by default the shipped one (REFERENCE);
 - `judged`: a table of crystals with energies above a hull; `stable`: which of them are;
-- `until_stable`: ends `structures.build` when there are enough;
 - `reference_energies`: makes such tables, of crystals or of the Materials Project.
 """
 
@@ -11,5 +10,5 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     ["reference_energies"],
-    {"hull": ["Hull", "OPTIMISM", "REFERENCE", "judged", "stable", "until_stable"]},
+    {"hull": ["Hull", "OPTIMISM", "REFERENCE", "judged", "stable"]},
 )

@@ -3,7 +3,7 @@
 import json
 import math
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from importlib.resources import files
 from itertools import combinations
 from pathlib import Path
@@ -165,18 +165,6 @@ def judged(crystals: pd.DataFrame, hull: Hull) -> pd.DataFrame:
     """
     formulas = [None if r.invalidity() else r.formula for r in from_table(crystals)]
     return crystals.assign(**hull.judge(formulas, crystals["energy_per_atom"]))
-
-
-def until_stable(n: int) -> Callable[[pd.DataFrame], bool]:
-    """For `structures.build`: says when n of the rows that it was given are stable."""
-    found = 0
-
-    def enough(row: pd.DataFrame) -> bool:
-        nonlocal found
-        found += int(stable(row).sum())
-        return found >= n
-
-    return enough
 
 
 def read_table(path: Path) -> pd.DataFrame:

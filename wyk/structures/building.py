@@ -3,7 +3,6 @@
 import fcntl
 import hashlib
 import json
-import shutil
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -180,7 +179,7 @@ def build(
                         break
         crystals = _table(frame, tasks, done, [*tasks][: last(done)])
         crystals = judge(crystals) if judge else crystals
-        _write_cifs(out / "cifs", crystals)
+        _write_cifs(out / "cifs", crystals, _names(out / "crystals.parquet"))
         write_representations(out / "crystals.parquet", crystals)
         (out / DONE).unlink()
     return pd.read_parquet(out / "crystals.parquet")
@@ -311,11 +310,25 @@ def _row(result: dict, n: int) -> dict:
     }
 
 
-def _write_cifs(folder: Path, crystals: pd.DataFrame) -> None:
-    shutil.rmtree(folder, ignore_errors=True)  # of an earlier run
+def _names(path: Path) -> list[str]:
+    """The crystals of an earlier run, as far as its table can be read."""
+    try:
+        return pd.read_parquet(path, columns=["material_id"])["material_id"].astype(str).to_list()
+    except (OSError, ValueError, KeyError):
+        return []
+
+
+def _write_cifs(folder: Path, crystals: pd.DataFrame, earlier: Sequence[str] = ()) -> None:
+    """Writes the CIFs in place of an earlier run's; files of others stay."""
+    for name in earlier:
+        (folder / _file(name)).unlink(missing_ok=True)
     for name, cif in crystals[["material_id", "cif"]].dropna().itertuples(index=False):
-        file = quote(name, safe=" ")
-        if len(file) > 200:  # file systems end at 255
-            file = f"{file[:180]}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
-        with writing(folder / f"{file}.cif") as temporary:
+        with writing(folder / _file(name)) as temporary:
             temporary.write_text(cif, encoding="utf-8")
+
+
+def _file(name: str) -> str:
+    file = quote(name, safe=" ")
+    if len(file) > 200:  # file systems end at 255
+        file = f"{file[:180]}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+    return f"{file}.cif"

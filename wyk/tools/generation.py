@@ -1,7 +1,7 @@
 """New crystals in one go: representations sampled, drawn, relaxed and judged, with a page to look at (paper, §3.4)."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from importlib.resources import files
@@ -42,7 +42,7 @@ def generate(
         model: folder of a trained model.
         out: folder for `representations.parquet`, what `structures.build` writes, and `index.html`.
         n: how many representations are sampled, no two alike; fewer where there are not so many.
-        until_stable: after so many stable crystals no more are made; n is the most that are tried.
+        until_stable: after so many different stable crystals no more are made; n is the most that are tried.
         hull: that crystals are judged by; the shipped one if None.
         draws, seed, jobs: as in `structures.build`.
         conditions: as `sampling.sample` takes them. Elements are those that CHGNet and the model's training data
@@ -78,7 +78,7 @@ def generate(
             seed=seed,
             jobs=jobs,
             judge=partial(stability.judged, hull=hull or stability.Hull.load()),
-            enough=until_stable and stability.until_stable(until_stable),
+            enough=until_stable and different_stable(until_stable),
         )
         crystals = crystals.sort_values("e_above_hull", kind="stable", ignore_index=True)
         data = trained.config.get("data", {})
@@ -87,6 +87,20 @@ def generate(
         with writing(out / "index.html") as temporary:
             temporary.write_text(page(crystals), encoding="utf-8")
     return crystals
+
+
+def different_stable(n: int) -> Callable[[pd.DataFrame], bool]:
+    """For `structures.build`: says when n of the crystals that it was given are stable and differ from one another."""
+    found = []
+
+    def enough(row: pd.DataFrame) -> bool:
+        if stability.stable(row).item():
+            crystal = read_cif(row["cif"].item())
+            if novelty.unique([*found, crystal])[-1]:
+                found.append(crystal)
+        return len(found) >= n
+
+    return enough
 
 
 def offered(model: WyckoffTransformer | Ensemble) -> list[str]:
