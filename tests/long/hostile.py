@@ -13,7 +13,7 @@ import struct
 import tarfile
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
@@ -177,7 +177,7 @@ def csvs(random: Random, stock: Path) -> Attack:
 
 def zips(random: Random, stock: Path) -> Attack:
     """A zip with hostile members, or of hostile bytes."""
-    bad, rows = random.sample(range(1, 7), 3), between_good(random, stock)
+    bad, rows, hidden = random.sample(range(1, 7), 3), between_good(random, stock), 0
     with zipfile.ZipFile("in.zip", "w") as archive:
         for i, (name, text) in enumerate(rows):
             if i in bad:
@@ -185,6 +185,7 @@ def zips(random: Random, stock: Path) -> Attack:
                     random.choice(["/", "../", "../../x/", "C:\\", "a/" * 500, "\n", "é", "."])
                     + name
                 )
+                hidden += name.startswith(".m")  # left out
                 text = random.choice([text, b"PK\5\6" + bytes(18), b" " * 10**7])
             member = zipfile.ZipInfo(f"{name}.cif")
             member.external_attr = random.choice([0, 0o120777 << 16])  # a symlink
@@ -202,7 +203,8 @@ def zips(random: Random, stock: Path) -> Attack:
     if random.randrange(3) == 0:
         content, whole = mutated(random, bytes(content)), None
     Path("in.zip").write_bytes(content)
-    return represent("in.zip", whole)
+    attack = represent("in.zip", whole)
+    return replace(attack, rows=whole and len(rows) - hidden)
 
 
 def tars(random: Random, stock: Path) -> Attack:
