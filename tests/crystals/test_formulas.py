@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wyk.crystals.formulas import Formula, fillable, fixed_sizes, free_sizes, openings
+from wyk.crystals.formulas import Formula, fillable, fixed_sizes, free_sizes, holds, openings
 from wyk.crystals.spacegroups import space_group
 
 
@@ -141,3 +141,14 @@ def leftovers(formula: Formula, atoms: dict[str, int], most: int):
         for counts in orders:
             missing = [units * c - n for c, n in zip(counts, have, strict=True)]
             yield missing if min(missing) >= 0 else None
+
+
+@pytest.mark.parametrize("number", range(1, 231))
+def test_numbers_of_atoms_are_those_of_some_positions(number):
+    positions, most = space_group(number).positions, 60
+    sums = {0}
+    for position in positions:
+        times = 1 if position.dof == 0 else most // position.multiplicity
+        sums |= {s + k * position.multiplicity for s in sums for k in range(times + 1)}
+    for low, high in [(n, n) for n in range(1, most)] + [(n, n + 3) for n in range(1, most - 3)]:
+        assert holds(number, low, high) == any(n in sums for n in range(low, high + 1))

@@ -367,6 +367,8 @@ def test_groups_that_cannot_meet_the_conditions_are_left_out(model):
         ValueError, match="^space group 227: at least 2 atoms in the primitive cell"
     ):
         sample(model, 300, atoms=(1, 1), space_groups=[227])
+    with pytest.raises(ValueError, match="cannot hold 5 atoms in the primitive cell"):
+        sample(model, 300, atoms=(5, 5), space_groups=[225, 227])
 
 
 def test_groups_follow_their_prior(model):

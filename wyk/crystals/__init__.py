@@ -3,7 +3,7 @@
 - `WyckoffRepresentation`, from a crystal by `from_structure` or `from_cell`;
 - `space_group`: the Wyckoff positions of each of the 230 groups;
 - `to_table`, `from_table`, `read_representations`, `write_representations`: many of them as Parquet;
-- `Formula`: exact ones and such as ABX3;
+- `Formula`: exact ones and such as ABX3; `holds`: which numbers of atoms a group has room for;
 - `free_numbers`, `parameter_counts`: how many numbers describe a crystal;
 - `element_descriptors`, `group_descriptors`: what networks are told of elements and groups;
 - `read_cif`, `symmetrised_cif`: crystals as CIF text.
@@ -17,7 +17,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     {
         "cif_writer": ["read_cif", "symmetrised_cif"],
         "descriptors": ["element_descriptors", "group_descriptors"],
-        "formulas": ["MOST_CELL_ATOMS", "Formula", "fixed_sizes", "openings"],
+        "formulas": ["MOST_CELL_ATOMS", "Formula", "fixed_sizes", "holds", "openings"],
         "parameters": ["free_numbers", "parameter_counts"],
         "representation": [
             "MOST_ATOMS",

@@ -134,6 +134,18 @@ def _reach(number: int, most: int) -> int:
     return reach
 
 
+@cache
+def holds(number: int, low: int, high: int) -> bool:
+    """Whether a group's positions can hold a number of atoms between two, in the conventional cell."""
+    if high - low >= max(free_sizes(number)):
+        return True
+    reach = _reach(number, high)
+    fixed = [p.multiplicity for p in space_group(number).positions if p.dof == 0]
+    for size in fixed:  # each of them once
+        reach |= reach << size
+    return reach >> low & ((1 << (high - low + 1)) - 1) > 0
+
+
 @lru_cache(maxsize=1_000_000)
 def fillable(number: int, fixed: tuple[int, ...], atoms: tuple[int, ...]) -> bool:
     """Whether the free positions of a group can hold so many atoms of each of some elements.

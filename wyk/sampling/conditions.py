@@ -19,6 +19,7 @@ from wyk.crystals import (
     Formula,
     WyckoffRepresentation,
     fixed_sizes,
+    holds,
     openings,
     space_group,
 )
@@ -394,6 +395,13 @@ def obstacles(model: WyckoffTransformer, starts: Starts, conditions: Conditions)
         ahead = Outlook(model, context, sites, conditions)
         for i in (~ahead.stop & ~ahead.offered.any(1)).nonzero().ravel().tolist():
             found[int(part[i])] = f"{starts.names[int(part[i])]}: {_reason(ahead, i, conditions)}"
+        for i in (sites == 0).nonzero().ravel().tolist():
+            number, (low, high) = int(context.space_group[i]), conditions.atoms
+            points = int(_lattice_points()[number])
+            if not holds(number, low * points, high * points):
+                asked = f"{low}" if low == high else f"{low} to {high}"
+                reason = f"its Wyckoff positions cannot hold {asked} atoms in the primitive cell"
+                found.setdefault(int(part[i]), f"{starts.names[int(part[i])]}: {reason}")
     return found
 
 
