@@ -3,7 +3,6 @@
 import ast
 import json
 import re
-import time
 from pathlib import Path
 
 import networkx as nx
@@ -183,9 +182,7 @@ def test_everything_ran(pipeline):
 
 
 def test_nothing_changed_nothing_runs(pipeline):
-    begin = time.monotonic()
     assert pipeline.repro() == []
-    assert time.monotonic() - begin < 10  # about one second on an idle machine
 
 
 def test_another_experiment_is_its_own_affair(pipeline):
