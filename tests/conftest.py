@@ -16,11 +16,12 @@ from lightning_fabric import Fabric
 
 from wyk.coordinates import diffusion_training, frames
 from wyk.coordinates.denoiser import Denoiser
+from wyk.crystals.descriptors import VOCABULARY
 from wyk.crystals.representation import WyckoffRepresentation
 from wyk.crystals.tables import from_table
 from wyk.files import datasets
 from wyk.model import checkpoint
-from wyk.model.tokenization import VOCABULARY, encode
+from wyk.model.tokenization import encode
 from wyk.plumbing.params import Diffusion, Distil, Experiment, Model, Train
 from wyk.plumbing.paths import ROOT
 from wyk.training import fitting

@@ -23,7 +23,7 @@ from pymatgen.io.cif import CifWriter
 
 from wyk.crystals.representation import WyckoffRepresentation, check_cell
 from wyk.crystals.tables import read_representations, to_table, write_representations
-from wyk.files import datasets
+from wyk.files import datasets, sources
 from wyk.files.cells import parse, read_cell, represent_record
 from wyk.files.readers import LARGEST, Record
 from wyk.plumbing.paths import ROOT
@@ -263,7 +263,7 @@ def test_a_line_without_an_end_does_not_fill_the_memory(tmp_path):
     (tmp_path / "a.csv").write_text(
         f'cif,n\n"{GOOD}",1\n' + "x" * (LARGEST + 5) + f'\n"{GOOD}",1\n'
     )
-    items = list(datasets.records(tmp_path / "a.csv"))
+    items = list(sources.records(tmp_path / "a.csv"))
     assert [isinstance(item, Record) for item in items] == [True, False, False, True]
 
 
@@ -338,7 +338,7 @@ def test_rubbish_between_good_cifs_of_a_zip(tmp_path):
 
 def test_a_row_with_a_field_too_many_or_an_open_quote_is_rejected(tmp_path):
     (tmp_path / "a.csv").write_text(f'n,cif\n1,"{GOOD}"\n2,"{GOOD}",3\n\n4,"{GOOD}"\n5,"{GOOD}\n6')
-    items = list(datasets.records(tmp_path / "a.csv"))
+    items = list(sources.records(tmp_path / "a.csv"))
     reasons = [getattr(item, "reason", None) for item in items]
     assert reasons[:3] == [None, "3 fields for 2 columns; a quote left open?", None]
     with pytest.raises(ValueError, match="not a CIF"):
@@ -359,7 +359,7 @@ def test_a_strange_extra_column_is_left_out(tmp_path):
         {"cif": [GOOD] * 4, "spacegroup.number": ["225", "inf", "", "1e300"], "e_above_hull": "?"}
     )
     frame.to_csv(tmp_path / "a.csv")
-    extras = [record.extras for record in datasets.records(tmp_path / "a.csv")]
+    extras = [record.extras for record in sources.records(tmp_path / "a.csv")]
     assert extras == [{"spacegroup.number": 225}, {}, {}, {}]
 
 

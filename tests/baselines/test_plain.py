@@ -7,11 +7,11 @@ import pytest
 from wyk import baselines
 from wyk.baselines.plain import random_positions, substitution
 from wyk.common.estimates import ks
+from wyk.crystals.descriptors import similar_elements
 from wyk.crystals.representation import ELEMENTS, WyckoffRepresentation
 from wyk.crystals.spacegroups import space_group
 from wyk.crystals.tables import from_table
 from wyk.files import datasets
-from wyk.model.tokenization import similar_elements
 from wyk.studies.summaries import counts
 
 N = 2000

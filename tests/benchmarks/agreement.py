@@ -20,9 +20,9 @@ from pymatgen.core import Structure
 from pyxtal import pyxtal
 from tqdm import tqdm
 
+from wyk.crystals import ANGLE_TOLERANCE, SYMPREC
 from wyk.crystals.representation import WyckoffRepresentation, from_structure
-from wyk.crystals.symmetry import ANGLE_TOLERANCE, SYMPREC
-from wyk.files import datasets
+from wyk.files import sources
 from wyk.files.cells import parse
 from wyk.files.readers import Record, Rejected
 from wyk.plumbing.workers import Failed, in_order
@@ -88,7 +88,7 @@ def hangs_on_tolerance(structure: Structure) -> bool:
 def main() -> None:
     warnings.simplefilter("ignore")
     n = int(sys.argv[1]) if len(sys.argv) > 1 else ROWS
-    rows = islice(chain.from_iterable(map(datasets.records, SOURCES)), n)
+    rows = islice(chain.from_iterable(map(sources.records, SOURCES)), n)
     total = Counter()
     for _, result in tqdm(in_order(judge, rows, JOBS, TIME_LIMIT), total=n, disable=None):
         failed = isinstance(result, Failed)

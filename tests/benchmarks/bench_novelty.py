@@ -35,7 +35,7 @@ def plain(cifs: list[str], sources: list[str]) -> list[bool]:
     """The same with pymatgen alone."""
     known, matcher = defaultdict(list), StructureMatcher()
     for source in sources:
-        for record in datasets.records(source):
+        for record in sources.records(source):
             structure = read(record)
             known[structure.composition.reduced_formula].append(structure)
     candidates = [read(Record("", "", cif, "cif")) for cif in cifs]

@@ -30,11 +30,12 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from tqdm import tqdm
 
+from wyk.crystals.descriptors import VOCABULARY
 from wyk.crystals.tables import from_table, read_representations
 from wyk.files.cells import parse, represent_record
 from wyk.likelihood import sequences as likelihood
 from wyk.model import checkpoint
-from wyk.model.tokenization import VOCABULARY, encode
+from wyk.model.tokenization import encode
 from wyk.model.transformer import WyckoffTransformer
 from wyk.plots import base as plots
 from wyk.plumbing import params, paths

@@ -14,10 +14,10 @@ os.environ["OMP_NUM_THREADS"] = "1"
 from publish import publish
 from pyxtal import pyxtal
 
-from wyk.crystals.symmetry import ANGLE_TOLERANCE, SYMPREC
+from wyk.crystals import ANGLE_TOLERANCE, SYMPREC
 from wyk.files.cells import parse, represent_record
-from wyk.files.datasets import records
 from wyk.files.readers import Record
+from wyk.files.sources import records
 from wyk.plumbing import paths
 
 ROWS = 300

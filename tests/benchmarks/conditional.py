@@ -28,8 +28,11 @@ from wyk.model.tokenization import decode, encode
 from wyk.model.transformer import most_sites
 from wyk.plumbing import paths
 from wyk.sampling import samples as sampling
-from wyk.sampling.conditions import Conditions, from_groups, obstacles
-from wyk.sampling.particles import Population, Run
+from wyk.sampling.conditions import Conditions
+from wyk.sampling.outlook import obstacles
+from wyk.sampling.particles import Run
+from wyk.sampling.populations import Population
+from wyk.sampling.starts import from_groups
 
 N, MOST_FREE = 2000, 30_000_000
 N_FORCED = 200  # their many sites take their time

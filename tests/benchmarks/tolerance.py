@@ -19,9 +19,9 @@ import spglib
 from publish import publish
 from tqdm import tqdm
 
+from wyk.crystals import ANGLE_TOLERANCE, SYMPREC
 from wyk.crystals.representation import from_cell
-from wyk.crystals.symmetry import ANGLE_TOLERANCE, SYMPREC
-from wyk.files import datasets
+from wyk.files import sources
 from wyk.files.cells import read_cell
 
 MOVED = (0.02, 0.03, 0.045)  # Å
@@ -66,7 +66,7 @@ def prototypes() -> list[Cell]:
     They have two atoms or more, since one alone cannot be moved.
     """
     taken = []
-    for record in datasets.records("aflow"):
+    for record in sources.records("aflow"):
         cell = read_cell(record)
         cell = spglib.find_primitive((cell.lattice, cell.fractional, cell.numbers), APART[0])
         if cell is None or len(cell[2]) < 2 or by_us(cell) is None:

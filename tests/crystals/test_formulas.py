@@ -145,10 +145,15 @@ def leftovers(formula: Formula, atoms: dict[str, int], most: int):
 
 @pytest.mark.parametrize("number", range(1, 231))
 def test_numbers_of_atoms_are_those_of_some_positions(number):
+    """With all positions free, and with every second one of those without freedom taken."""
     positions, most = space_group(number).positions, 60
-    sums = {0}
-    for position in positions:
-        times = 1 if position.dof == 0 else most // position.multiplicity
-        sums |= {s + k * position.multiplicity for s in sums for k in range(times + 1)}
-    for low, high in [(n, n) for n in range(1, most)] + [(n, n + 3) for n in range(1, most - 3)]:
-        assert holds(number, low, high) == any(n in sums for n in range(low, high + 1))
+    fixed = [p for p in positions if p.dof == 0]
+    for left in (fixed, fixed[::2]):
+        sums = {0}
+        for position in [*left, *(p for p in positions if p.dof)]:
+            times = 1 if position.dof == 0 else most // position.multiplicity
+            sums |= {s + k * position.multiplicity for s in sums for k in range(times + 1)}
+        sizes = [p.multiplicity for p in left]
+        free = tuple(map(sizes.count, fixed_sizes(number)))
+        for low, high in [(n, n + k) for k in (0, 3) for n in range(1, most - k)]:
+            assert holds(number, free, low, high) == any(n in sums for n in range(low, high + 1))

@@ -14,7 +14,7 @@ from pymatgen.core import Structure
 from pymatgen.io.cif import CifParser, CifWriter
 
 from wyk.crystals.tables import from_table
-from wyk.files import datasets
+from wyk.files import datasets, origins, sources
 from wyk.files.cells import parse, read_cell, represent_record
 from wyk.files.readers import Record, Rejected
 from wyk.plumbing import workers
@@ -31,20 +31,20 @@ def prototypes() -> list[tuple[str, Structure]]:
 
 
 def test_aflow_splits_are_disjoint_complete_and_fixed():
-    splits = [[r.material_id for r in datasets.records(f"aflow:{s}")] for s in datasets.SPLITS]
+    splits = [[r.material_id for r in sources.records(f"aflow:{s}")] for s in origins.SPLITS]
     assert [len(split) for split in splits] == [173, 57, 58]
     together = [name for split in splits for name in split]
     assert len(set(together)) == 288
-    assert together == [r.material_id for r in datasets.records("aflow")]
+    assert together == [r.material_id for r in sources.records("aflow")]
     order = hashlib.sha256("".join(name[:9] for name in together).encode()).hexdigest()
     assert order[:16] == "22db25d56d1a50f4"
 
 
 def test_biternary_7k_divides_the_official_val_split(official, monkeypatch):
-    monkeypatch.setattr(datasets, "DATA", official)
-    train, val, test = (list(datasets.records(f"biternary_7k:{s}")) for s in datasets.SPLITS)
+    monkeypatch.setattr(sources, "DATA", official)
+    train, val, test = (list(sources.records(f"biternary_7k:{s}")) for s in origins.SPLITS)
     assert (len(train), len(val), len(test)) == (6426, 714, 7118)
-    published = list(datasets.records("mp_20_biternary:val"))
+    published = list(sources.records("mp_20_biternary:val"))
     assert val == published[::10]
     assert {r.material_id for r in train} == {r.material_id for r in published} - {
         r.material_id for r in val
@@ -52,7 +52,7 @@ def test_biternary_7k_divides_the_official_val_split(official, monkeypatch):
 
 
 def test_space_groups_are_those_of_the_data_set(official, monkeypatch, tmp_path):
-    monkeypatch.setattr(datasets, "DATA", official)
+    monkeypatch.setattr(sources, "DATA", official)
     out = tmp_path / "test.parquet"
     assert datasets.represent("mp_20_biternary:test", out, 2) == datasets.Summary(7118, 0)
     frame = pd.read_parquet(out)
@@ -61,8 +61,8 @@ def test_space_groups_are_those_of_the_data_set(official, monkeypatch, tmp_path)
 
 
 def test_tmmghg2_has_both_published_enumerations(official, monkeypatch):
-    monkeypatch.setattr(datasets, "DATA", official)
-    record = next(datasets.records("mp_20_biternary:val"))
+    monkeypatch.setattr(sources, "DATA", official)
+    record = next(sources.records("mp_20_biternary:val"))
     assert record.where == "mp_20_biternary/val.csv.gz: row 1 (mp-865981)"
     variants = represent_record(record).variants()
     sites = [set(zip(v.elements, v.site_symmetries, strict=True)) for v in variants]
@@ -71,8 +71,8 @@ def test_tmmghg2_has_both_published_enumerations(official, monkeypatch):
 
 
 def test_mpts_52_calls_its_energy_differently(official, monkeypatch):
-    monkeypatch.setattr(datasets, "DATA", official)
-    first = next(datasets.records("mpts_52:test"))
+    monkeypatch.setattr(sources, "DATA", official)
+    first = next(sources.records("mpts_52:test"))
     assert first.extras == {"e_above_hull": 0.0}
 
 
@@ -86,9 +86,9 @@ def test_mpts_52_calls_its_energy_differently(official, monkeypatch):
     ],
 )
 def test_a_name_without_data_says_what_to_do(monkeypatch, tmp_path, source, message):
-    monkeypatch.setattr(datasets, "DATA", tmp_path)
+    monkeypatch.setattr(sources, "DATA", tmp_path)
     with pytest.raises((ValueError, FileNotFoundError), match=message):
-        list(datasets.records(source))
+        list(sources.records(source))
 
 
 # --- one crystal in every kind of file
@@ -169,7 +169,7 @@ def test_reading_a_long_table_needs_little_memory(tmp_path):
         for _ in range(20_000):
             file.write('"' + "x" * 1000 + '"\n')
     tracemalloc.start()
-    assert sum(1 for _ in datasets.records(path)) == 20_000
+    assert sum(1 for _ in sources.records(path)) == 20_000
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 1e6  # of 20 MB

@@ -4,19 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from wyk.crystals.descriptors import VOCABULARY, similar_elements
 from wyk.crystals.representation import WyckoffRepresentation
 from wyk.crystals.spacegroups import space_group
 from wyk.crystals.tables import from_table
 from wyk.files import datasets
-from wyk.model.tokenization import (
-    VOCABULARY,
-    augment,
-    decode,
-    encode,
-    prefixes,
-    similar_elements,
-    tables,
-)
+from wyk.model.tokenization import augment, decode, encode, prefixes, tables
 
 
 @pytest.fixture(scope="module")

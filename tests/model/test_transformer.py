@@ -11,11 +11,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from wyk.common.weights import save
+from wyk.crystals.descriptors import VOCABULARY
 from wyk.crystals.representation import WyckoffRepresentation
 from wyk.crystals.spacegroups import space_group
 from wyk.likelihood.sequences import log_p
 from wyk.model import checkpoint
-from wyk.model.tokenization import VOCABULARY, encode, prefixes, tables
+from wyk.model.tokenization import encode, prefixes, tables
 from wyk.model.transformer import WyckoffTransformer
 from wyk.training.objective import loss
 

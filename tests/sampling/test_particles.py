@@ -13,8 +13,10 @@ from wyk.crystals.tables import from_table, to_table
 from wyk.likelihood.sets import set_log_p
 from wyk.model.tokenization import decode, encode
 from wyk.sampling import particles
-from wyk.sampling.conditions import Conditions, from_groups, from_representations
+from wyk.sampling.conditions import Conditions
+from wyk.sampling.populations import systematic
 from wyk.sampling.samples import free_that_fulfil, sample
+from wyk.sampling.starts import from_groups, from_representations
 
 LEVEL = 0.01  # of all properties together
 N = 120
@@ -131,7 +133,7 @@ def test_systematic_choice_follows_weights():
     generator = torch.Generator().manual_seed(1)
     weights = torch.tensor([0.1, 0.2, 0.7, 0.5, 0.5], dtype=torch.double)
     stratum = torch.tensor([0, 0, 0, 1, 1])
-    chosen = particles.systematic(weights.log(), stratum, torch.tensor([100, 3]), generator)
+    chosen = systematic(weights.log(), stratum, torch.tensor([100, 3]), generator)
     counts = torch.bincount(chosen, minlength=5)
     assert (counts[:3] - torch.tensor([10, 20, 70])).abs().max() <= 1
     assert counts[3:].sum() == 3

@@ -11,14 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pymatgen.core import Composition
 
+from wyk.crystals.descriptors import VOCABULARY
 from wyk.crystals.representation import WyckoffRepresentation
 from wyk.crystals.spacegroups import space_group
 from wyk.crystals.tables import from_table, to_table, write_samples
 from wyk.files import datasets
 from wyk.model import checkpoint
-from wyk.model.tokenization import VOCABULARY, decode, encode, tables
-from wyk.sampling.conditions import GivenError
+from wyk.model.tokenization import decode, encode, tables
 from wyk.sampling.samples import sample, sample_unconstrained
+from wyk.sampling.starts import GivenError
 
 
 def table(*rows: tuple[int, str, str]) -> pd.DataFrame:

@@ -20,8 +20,8 @@ from pymatgen.io.cif import CifWriter
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
 from wyk.coordinates import pyxtal_start
+from wyk.crystals import SYMPREC
 from wyk.crystals.representation import WyckoffRepresentation, from_structure
-from wyk.crystals.symmetry import SYMPREC
 from wyk.crystals.tables import to_table, write_representations
 from wyk.stability.hull import Hull, judged
 from wyk.structures import building as structures
@@ -254,7 +254,7 @@ def test_what_takes_too_long_is_a_reason(tmp_path):
     table = structures.build(
         tmp_path / "hopeless.parquet", tmp_path, jobs=2, draws=(1,), time_limit=4
     )
-    assert table["reason"][:2].str.fullmatch("(pyXtal )?took longer than [0-9]+ s").all()
+    assert set(table["reason"][:2]) <= {"took longer than 4 s", "pyXtal took longer than 10 s"}
     assert table["reason"][2].startswith("formally invalid")
 
 

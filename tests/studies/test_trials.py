@@ -13,11 +13,12 @@ import pytest
 import torch
 import yaml
 
+from wyk.crystals.descriptors import VOCABULARY
 from wyk.crystals.representation import WyckoffRepresentation
 from wyk.crystals.tables import to_table, write_representations
 from wyk.likelihood import sets
 from wyk.likelihood.sets import log_orders, set_log_p
-from wyk.model.tokenization import VOCABULARY, encode
+from wyk.model.tokenization import encode
 from wyk.model.transformer import WyckoffTransformer
 from wyk.plumbing import params
 from wyk.plumbing.paths import PARAMS, ROOT

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
+from wyk.crystals.descriptors import VOCABULARY
 from wyk.files import datasets
 from wyk.model import checkpoint
 from wyk.model.charge_balance import Charges
-from wyk.model.tokenization import VOCABULARY
 from wyk.sampling.samples import sample
 from wyk.training import calibration
 from wyk.training.calibration import calibrate

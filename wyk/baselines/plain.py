@@ -6,8 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from wyk.common import ELEMENTS
-from wyk.crystals import WyckoffRepresentation, space_group
-from wyk.model import similar_elements
+from wyk.crystals import WyckoffRepresentation, similar_elements, space_group
 
 
 def random_positions(

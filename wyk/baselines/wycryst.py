@@ -27,8 +27,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from tqdm import tqdm
 
-from wyk.crystals import WyckoffRepresentation, element_descriptors, space_group
-from wyk.model import VOCABULARY
+from wyk.crystals import VOCABULARY, WyckoffRepresentation, element_descriptors, space_group
 
 FEWEST, MOST = 2, 3  # elements of a crystal; the table has a column for each
 NONE = len(VOCABULARY)  # class of a column without an element

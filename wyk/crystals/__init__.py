@@ -5,7 +5,8 @@
 - `to_table`, `from_table`, `read_representations`, `write_representations`: many of them as Parquet;
 - `Formula`: exact ones and such as ABX3; `holds`: which numbers of atoms a group has room for;
 - `free_numbers`, `parameter_counts`: how many numbers describe a crystal;
-- `element_descriptors`, `group_descriptors`: what networks are told of elements and groups;
+- `VOCABULARY`: the elements that networks know; `element_descriptors`, `group_descriptors`, `similar_elements`: what
+  they are told of elements and groups;
 - `read_cif`, `symmetrised_cif`: crystals as CIF text.
 """
 
@@ -16,7 +17,12 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     (),
     {
         "cif_writer": ["read_cif", "symmetrised_cif"],
-        "descriptors": ["element_descriptors", "group_descriptors"],
+        "descriptors": [
+            "VOCABULARY",
+            "element_descriptors",
+            "group_descriptors",
+            "similar_elements",
+        ],
         "formulas": ["MOST_CELL_ATOMS", "Formula", "fixed_sizes", "holds", "openings"],
         "parameters": ["free_numbers", "parameter_counts"],
         "representation": [
@@ -28,7 +34,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "from_structure",
         ],
         "spacegroups": ["space_group"],
-        "symmetry": ["ANGLE_TOLERANCE", "SYMPREC"],
+        "symmetry_fit": ["SYMPREC"],
+        "symmetry_search": ["ANGLE_TOLERANCE"],
         "tables": [
             "COLUMNS",
             "from_table",

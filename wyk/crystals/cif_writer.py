@@ -6,7 +6,8 @@ from contextlib import suppress
 from pymatgen.core import Structure
 from pymatgen.io.cif import CifWriter
 
-from wyk.crystals.symmetry import ANGLE_TOLERANCE, SYMPREC
+from wyk.crystals.symmetry_fit import SYMPREC
+from wyk.crystals.symmetry_search import ANGLE_TOLERANCE
 
 TOLERANCES = (SYMPREC, 0.03, 0.01, 0.001)  # Å
 

@@ -1,6 +1,7 @@
 """What is known beforehand of elements and space groups, as features for networks."""
 
 import warnings
+from collections.abc import Sequence
 
 import gemmi
 import torch
@@ -8,6 +9,9 @@ import torch.nn.functional as F
 from pymatgen.core import Element
 from torch import Tensor
 
+from wyk.common import ELEMENTS
+
+VOCABULARY = ELEMENTS[:103]  # H to Lr: no crystal structure of a heavier element is known
 OXIDATION_STATES = (-4, -3, -2, -1, 1, 2, 3, 4, 5, 6, 7)
 
 
@@ -30,6 +34,13 @@ def element_descriptors(elements: tuple[str, ...]) -> Tensor:
             )
     features = torch.tensor(rows, dtype=torch.float32).reshape(len(elements), -1)
     return (features - features.mean(0)) / (features.std(0, correction=0) + 1e-6)
+
+
+def similar_elements(elements: Sequence[str], k: int = 4) -> Tensor:
+    """The k nearest elements of each on Pettifor's chemical scale, (elements, k)."""
+    scale = torch.tensor([float(Element(symbol).mendeleev_no) for symbol in elements])
+    distance = (scale[:, None] - scale).abs().fill_diagonal_(torch.inf)
+    return distance.argsort(dim=1, stable=True)[:, :k]
 
 
 def group_descriptors() -> Tensor:

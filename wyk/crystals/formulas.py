@@ -135,14 +135,20 @@ def _reach(number: int, most: int) -> int:
 
 
 @cache
-def holds(number: int, low: int, high: int) -> bool:
-    """Whether a group's positions can hold a number of atoms between two, in the conventional cell."""
+def holds(number: int, fixed: tuple[int, ...], low: int, high: int) -> bool:
+    """Whether the free positions of a group can hold a number of atoms between two, in the conventional cell.
+
+    Args:
+        number: of the group.
+        fixed: how many of its positions without freedom are free, of each size in `fixed_sizes`.
+        low, high: the two numbers.
+    """
     if high - low >= max(free_sizes(number)):
         return True
     reach = _reach(number, high)
-    fixed = [p.multiplicity for p in space_group(number).positions if p.dof == 0]
-    for size in fixed:  # each of them once
-        reach |= reach << size
+    for size, n in zip(fixed_sizes(number), fixed, strict=True):
+        for _ in range(n):  # each of them once
+            reach |= reach << size
     return reach >> low & ((1 << (high - low + 1)) - 1) > 0
 
 

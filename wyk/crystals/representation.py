@@ -12,7 +12,8 @@ from scipy.spatial import cKDTree
 
 from wyk.common import ELEMENTS
 from wyk.crystals.spacegroups import WyckoffPosition, space_group
-from wyk.crystals.symmetry import SYMPREC, symmetry
+from wyk.crystals.symmetry import symmetry
+from wyk.crystals.symmetry_fit import SYMPREC
 
 CLOSEST = 0.5  # Å; nearer than this two atoms are one, or an error
 LONGEST = 300  # Å; on vaster cells the symmetry search can take all time and memory there is

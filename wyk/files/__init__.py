@@ -1,8 +1,9 @@
 """Files that people have, and data sets: whatever holds crystals is read, and what cannot be is said with its reason.
 
-- `datasets`: a source of any kind as representations or crystals (`load`, `read`, `structures`, `represent`,
-  and `CrystalSet` for both at once);
-- `readers`: a source as records, one for each crystal in it;
+- `datasets`: a source of any kind as representations or crystals (`load`, `read`, `structures`, `represent`);
+- `CrystalSet`: both at once;
+- `sources`: a data set by its name, or a file, as records;
+- `readers`: a file as records, one for each crystal in it;
 - `cells`: a record as a crystal;
 - `settings`: how a space group can be written.
 
@@ -13,5 +14,6 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    ["cells", "datasets", "readers", "settings"],
+    ["cells", "datasets", "readers", "settings", "sources"],
+    {"crystal_sets": ["CrystalSet"]},
 )

@@ -87,6 +87,7 @@ class Metric:
         percent: whether tables show a share as per cent.
         count: gives the entry: of `Novel` in METRICS of this module, of `sun.Judged` in those of `wyk.metrics.sun`;
             None for those that `sieve` counts on the way.
+        needs: columns of `sun.judged` without which there is no such entry; "novel" is there if training sets are.
     """
 
     name: str
@@ -94,6 +95,7 @@ class Metric:
     better: str
     percent: bool
     count: Callable[..., Estimate] | None = None
+    needs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

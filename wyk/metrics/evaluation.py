@@ -11,16 +11,16 @@ from pymatgen.core import Structure
 
 from wyk.common import IMPLAUSIBLE, STABLE, Estimate
 from wyk.crystals import COLUMNS, WyckoffRepresentation, from_table, read_representations
-from wyk.files import datasets, readers
+from wyk.files import CrystalSet, datasets, readers
 from wyk.likelihood import divergence
 from wyk.metrics import distributions, sun
+from wyk.metrics.registry import METRICS
 from wyk.plumbing import writing
 from wyk.relaxation import POTENTIAL
 from wyk.stability import OPTIMISM, REFERENCE, Hull, reference_energies
 from wyk.stability import judged as by_hull
 
 FIRST = 1000  # crystals, about as many as the paper relaxed: distances and their floors depend on n
-NEEDS_TRAINING = ("novelty", "sun", "ssun", "sun_plausible", "ssun_plausible")
 LIBRARIES = [
     "chgnet",
     "moyopy",
@@ -83,7 +83,7 @@ def evaluate(
         judge = Hull.load(hull or REFERENCE)
         given = None
         if crystals is None and not _is_bare(samples):  # read once, also for their coordinates
-            given = datasets.CrystalSet.read(samples, jobs)
+            given = CrystalSet.read(samples, jobs)
             generated, unread = given.table(), given.rejected
         else:
             generated, unread = read(samples, jobs)
@@ -114,8 +114,9 @@ def evaluate(
             result["likelihood"] = divergence.summary(divergence.load(likelihoods), seed)
         if not training:
             for block in ("raw", "relaxed", "relaxed_first"):
-                for name in NEEDS_TRAINING:
-                    result.get(block, {}).pop(name, None)
+                for metric in METRICS:
+                    if "novel" in metric.needs:
+                        result.get(block, {}).pop(metric.name, None)
         matcher = "StructureMatcher, default parameters"
         result["provenance"] = {
             "source": samples,
@@ -177,14 +178,12 @@ def _built(path: Path, judge: Hull, jobs: int) -> Judged:
             f"{path} has no column {', '.join(sorted(missing))}: not made by `wyk structures`"
         )
     texts = table["cif"].where(table["cif"].notna(), "")
-    made = datasets.CrystalSet.of(
-        [readers.Record("", "", cif, "cif") for cif in texts], jobs, len(texts)
-    )
+    made = CrystalSet.of([readers.Record("", "", cif, "cif") for cif in texts], jobs, len(texts))
     return by_hull(table, judge), made.structures, made.representations
 
 
 def _given(
-    given: datasets.CrystalSet, source: str, judge: Hull, relax: bool, jobs: int
+    given: CrystalSet, source: str, judge: Hull, relax: bool, jobs: int
 ) -> tuple[pd.DataFrame, list, list, list[readers.Rejected]]:
     """Somebody's crystals: as `_built`, and those that have no energy.
 

@@ -82,32 +82,37 @@ class Judged:
         return self.sun & self.flag("symmetry_kept")
 
 
-# Rates over all crystals; those named in RELAXED, and what needs them, only of relaxed ones.
+# Rates over all crystals.
 METRICS = (
     Metric(
         "converged", "Converged, % of structures", "↑", True,
-        lambda of: rate(of.flag("converged")),
+        lambda of: rate(of.flag("converged")), ("converged",),
     ),
-    Metric("symmetry_kept", None, "↑", True, lambda of: rate(of.flag("symmetry_kept"))),
+    Metric(
+        "symmetry_kept", None, "↑", True,
+        lambda of: rate(of.flag("symmetry_kept")), ("symmetry_kept",),
+    ),
     Metric("stable", "Stable, % of structures", "↑", True, lambda of: rate(of.stable)),
-    Metric("sun", "S.U.N., % of structures", "↑", True, lambda of: rate(of.sun)),
+    Metric("sun", "S.U.N., % of structures", "↑", True, lambda of: rate(of.sun), ("novel",)),
     Metric("stable_plausible", None, "↑", True, lambda of: rate(of.stable & of.plausible)),
     Metric(
         "sun_plausible", "S.U.N., not below −0.3 eV/atom, %", "↑", True,
-        lambda of: rate(of.sun & of.plausible),
+        lambda of: rate(of.sun & of.plausible), ("novel",),
     ),
     Metric("implausible", None, "↓", True, lambda of: rate(~of.plausible)),
     Metric(
         "hull_coverage", "Chemical system in the hull, %", "", True,
         lambda of: rate(of.flag("hull_covered")),
     ),
-    Metric("ssun", "S.U.N., group kept, % of structures", "↑", True, lambda of: rate(of.ssun)),
+    Metric(
+        "ssun", "S.U.N., group kept, % of structures", "↑", True,
+        lambda of: rate(of.ssun), ("novel", "symmetry_kept"),
+    ),
     Metric(
         "ssun_plausible", "S.U.N., group kept, not below −0.3 eV/atom, %", "↑", True,
-        lambda of: rate(of.ssun & of.plausible),
+        lambda of: rate(of.ssun & of.plausible), ("novel", "symmetry_kept"),
     ),
 )  # fmt: skip
-OF_RELAXED = {"converged", "symmetry_kept", "ssun", "ssun_plausible"}
 
 
 def relaxed(
@@ -129,13 +134,13 @@ def relaxed(
     valid = np.array([each is not None for each in found], bool)
     unique, new = (crystals[name].to_numpy(bool) for name in ("unique", "novel"))
     novel = [each for each, chosen in zip(found, new, strict=True) if chosen]
-    left_out = set() if set(RELAXED) <= set(crystals) else OF_RELAXED
+    there = [m for m in METRICS if set(m.needs) <= set(crystals)]
     return {
         "formal_validity": rate(valid),
         "uniqueness": rate(unique[valid]),
         "novelty": rate(new[unique]),
         **distributions.properties(distributions.Novel(novel, test, floor, seed)),
-        **{m.name: m.count(Judged(crystals)) for m in METRICS if m.name not in left_out},
+        **{m.name: m.count(Judged(crystals)) for m in there},
     }
 
 

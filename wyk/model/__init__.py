@@ -17,12 +17,10 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "tokenization": [
             "Encoded",
             "Prefixes",
-            "VOCABULARY",
             "augment",
             "decode",
             "encode",
             "prefixes",
-            "similar_elements",
             "site_order",
             "tables",
         ],

@@ -11,13 +11,10 @@ from functools import cache
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pymatgen.core import Element
 from torch import Tensor
 
-from wyk.common import ELEMENTS
-from wyk.crystals import WyckoffRepresentation, space_group
+from wyk.crystals import VOCABULARY, WyckoffRepresentation, space_group
 
-VOCABULARY = ELEMENTS[:103]  # H to Lr: no crystal structure of a heavier element is known
 VARIANTS_KEPT = 64  # per structure; only some of group 2, which has 1,344, ever have more
 
 
@@ -272,13 +269,6 @@ def augment(
         )
         elements = elements.where(keep | (elements != old), new)
     return elements, positions
-
-
-def similar_elements(elements: Sequence[str], k: int = 4) -> Tensor:
-    """The k nearest elements of each on Pettifor's chemical scale, (elements, k)."""
-    scale = torch.tensor([float(Element(symbol).mendeleev_no) for symbol in elements])
-    distance = (scale[:, None] - scale).abs().fill_diagonal_(torch.inf)
-    return distance.argsort(dim=1, stable=True)[:, :k]
 
 
 def position_descriptors() -> Tensor:

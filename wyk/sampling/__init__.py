@@ -13,6 +13,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     (),
     {
         "conditions": ["Conditions"],
-        "samples": ["GivenError", "free_that_fulfil", "sample", "sample_unconstrained"],
+        "samples": ["free_that_fulfil", "sample", "sample_unconstrained"],
+        "starts": ["GivenError"],
     },
 )

@@ -9,7 +9,7 @@ in the end samples are chosen by their weights. (Doucet & Johansen, A tutorial o
 """
 
 import logging
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -17,8 +17,11 @@ from torch import Tensor
 
 from wyk.likelihood import log_p
 from wyk.model import Context, Encoded, Ensemble, WyckoffTransformer, most_sites, tables
-from wyk.sampling.conditions import Conditions, Outlook, Starts
+from wyk.sampling.conditions import Conditions
 from wyk.sampling.growth import TOKENS, draw_class
+from wyk.sampling.outlook import Outlook
+from wyk.sampling.populations import Population, compact, effective, families, systematic, total
+from wyk.sampling.starts import Starts
 
 PREFIXES = 16_384  # samples while required elements come: alike ones cost little
 PARTICLES = 16_384  # samples grown at once, at most
@@ -28,36 +31,6 @@ ENOUGH = 1.5  # of these, effective ones
 ROUNDS = 8  # populations, before what there is is taken
 ORDERS = 4  # of the sites of a finished sample, to average its likelihood over
 LOWEST = 0.5  # effective share of a population below which it is renewed
-
-
-@dataclass
-class Population:
-    """p samples on their way.
-
-    Attributes:
-        start: (p,) what each started from.
-        group: (p,) its space group.
-        elements, positions: (p, sites) its sites, -1 for none.
-        weight: (p,) log of what it counts.
-        ancestor: (p,) a name shared by those that came out of one sample since the required elements were there.
-    """
-
-    start: Tensor
-    group: Tensor
-    elements: Tensor
-    positions: Tensor
-    weight: Tensor
-    ancestor: Tensor
-
-    def __getitem__(self, rows: Tensor) -> "Population":
-        return Population(*(getattr(self, field.name)[rows] for field in fields(self)))
-
-    def __len__(self) -> int:
-        return len(self.start)
-
-    @classmethod
-    def together(cls, parts: list["Population"]) -> "Population":
-        return cls(*(torch.cat([getattr(p, f.name) for p in parts]) for f in fields(cls)))
 
 
 class NothingFoundError(ValueError):
@@ -102,26 +75,26 @@ def draw(
         rounds += 1
         found = Population.together(finished)
         of = stratum[found.start]
-        effective = _effective(found.weight, of, strata)
-        if (effective < needed).any() and rounds < ROUNDS:
+        enough = effective(found.weight, of, strata)
+        if (enough < needed).any() and rounds < ROUNDS:
             continue
-        if (effective == 0).any() and pool:
+        if (enough == 0).any() and pool:
             break  # the last population found nothing; earlier ones did
-        if (effective == 0).any():
+        if (enough == 0).any():
             raise NothingFoundError(
                 f"none of {ROUNDS * size:,} samples met the conditions; they may contradict one another, "
                 "or the model has never seen the like"
             )
         # more than are needed, by what they count so far: the likelihood of other orders takes most of the time
-        each = _total(found.weight, of, strata) - (needed.clamp(min=1) * len(finished)).log()
+        each = total(found.weight, of, strata) - (needed.clamp(min=1) * len(finished)).log()
         several = found[systematic(found.weight, of, needed, generator)]
         several.weight = each[stratum[several.start]] + run.log_exchange(several)
         pool.append(several)
         finished = []
         together = Population.together(pool)
         of = stratum[together.start]
-        different = _effective(together.weight, of, strata).minimum(
-            _effective(*_families(together, of), strata)
+        different = effective(together.weight, of, strata).minimum(
+            effective(*families(together, of), strata)
         )
         if (different >= ENOUGH * counts).all():
             break
@@ -135,14 +108,7 @@ def draw(
     chosen = together[systematic(together.weight, of, counts, generator)]
     key = stratum[chosen.start] + torch.rand(len(chosen), generator=generator, dtype=torch.double)
     chosen = chosen[key.argsort()]
-    return chosen.group, *_compact(chosen)
-
-
-def _families(samples: Population, stratum: Tensor) -> tuple[Tensor, Tensor]:
-    """Log of what all samples of one ancestor count together, and its stratum, each (ancestors,)."""
-    names, family = samples.ancestor.unique(return_inverse=True)
-    of = torch.zeros(len(names), dtype=torch.long).index_put((family,), stratum)
-    return _total(samples.weight, family, len(names)), of
+    return chosen.group, *compact(chosen)
 
 
 class Run:
@@ -214,7 +180,7 @@ class Run:
             ended = alive[~going]
             ended.weight += self.log_orders(ended)
             finished.append(ended)
-            done = done.logaddexp(_total(ended.weight, self.stratum[ended.start], self.strata))
+            done = done.logaddexp(total(ended.weight, self.stratum[ended.start], self.strata))
             alive.elements[going, site], alive.positions[going, site] = (
                 element[going],
                 position[going],
@@ -277,18 +243,18 @@ class Run:
         stratum = self.stratum[alive.start]
         present = torch.bincount(stratum, minlength=self.strata)
         value = alive.weight + self.log_orders(alive)
-        total = _total(value, stratum, self.strata)
+        sums = total(value, stratum, self.strata)
         required = bool((forced >= 0).any())
         target = max(size, PREFIXES // self.strata) if required else size
-        counts = (target * (total - total.logaddexp(done)).exp()).nan_to_num(nan=0).ceil().long()
-        effective = _effective(value, stratum, self.strata)
-        uneven = (effective < LOWEST * counts) | (counts < LOWEST * present) | required
+        counts = (target * (sums - sums.logaddexp(done)).exp()).nan_to_num(nan=0).ceil().long()
+        enough = effective(value, stratum, self.strata)
+        uneven = (enough < LOWEST * counts) | (counts < LOWEST * present) | required
         uneven &= counts > 0
         counts = counts.where(uneven, 0)
         chosen = systematic(value, stratum, counts, self.generator)
         rows = torch.cat([chosen, (~uneven[stratum]).nonzero().ravel()]).sort().values
         alive, state, stratum = alive[rows], state[rows], stratum[rows]
-        even = (total - counts.clamp(min=1).log())[stratum] - self.log_orders(alive)
+        even = (sums - counts.clamp(min=1).log())[stratum] - self.log_orders(alive)
         alive.weight = even.where(uneven[stratum], alive.weight)
         return alive, state
 
@@ -328,7 +294,7 @@ class Run:
 
     def log_exchange(self, samples: Population) -> Tensor:
         """Log of the mean likelihood over some orders of the sites over that in the order they came, (p,)."""
-        elements, positions = _compact(samples)
+        elements, positions = compact(samples)
         n, widest = elements.shape
         none = torch.zeros(n, dtype=torch.long)
         length = (elements >= 0).sum(1)
@@ -404,38 +370,3 @@ class _Question:
             again, enumeration
         ]
         return element, position, log_mass
-
-
-def _compact(samples: Population) -> tuple[Tensor, Tensor]:
-    """Elements and positions (p, sites) without the blanks between given sites and others."""
-    there = samples.elements >= 0
-    order = (~there).int().argsort(dim=1, stable=True)[:, : int(there.sum(1).max())]
-    return samples.elements.gather(1, order), samples.positions.gather(1, order)
-
-
-def _total(log: Tensor, stratum: Tensor, strata: int) -> Tensor:
-    """Log of the sum of weights of each stratum, (strata,)."""
-    highest = torch.full((strata,), -torch.inf, dtype=torch.double)
-    highest = highest.scatter_reduce(0, stratum, log, "amax")
-    shifted = (log - highest[stratum]).nan_to_num(nan=-torch.inf).exp()
-    return torch.zeros(strata, dtype=torch.double).index_add(0, stratum, shifted).log() + highest
-
-
-def _effective(log: Tensor, stratum: Tensor, strata: int) -> Tensor:
-    """Effective number of samples of each stratum, (Σ w)² / Σ w², (strata,)."""
-    squares = _total(2 * log, stratum, strata)
-    return (2 * _total(log, stratum, strata) - squares).exp().nan_to_num(nan=0.0)
-
-
-def systematic(log: Tensor, stratum: Tensor, counts: Tensor, generator: torch.Generator) -> Tensor:
-    """Rows chosen by their weights, so many of each stratum, each as often as its weight says to the next integer."""
-    rows = stratum.argsort(stable=True)
-    log, stratum = log[rows], stratum[rows]
-    share = (log - _total(log, stratum, len(counts))[stratum]).exp() * counts[stratum]
-    ends = share.cumsum(0)
-    of = torch.arange(len(counts)).repeat_interleave(counts)  # the stratum of each choice
-    shift = torch.rand(len(counts), dtype=torch.double, generator=generator)
-    found = torch.searchsorted(ends, torch.arange(len(of)) + shift[of], right=True)
-    size = torch.bincount(stratum, minlength=len(counts))
-    last = size.cumsum(0)
-    return rows[found.clamp(min=(last - size)[of], max=(last - 1)[of])]

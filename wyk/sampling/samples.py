@@ -11,23 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from wyk.crystals import (
-    COLUMNS,
-    WyckoffRepresentation,
-    space_group,
-    to_table,
-)
-from wyk.model import VOCABULARY, Ensemble, WyckoffTransformer, decode, tables
+from wyk.crystals import COLUMNS, VOCABULARY, WyckoffRepresentation, space_group, to_table
+from wyk.model import Ensemble, WyckoffTransformer, decode, tables
 from wyk.sampling import particles
-from wyk.sampling.conditions import (
-    Conditions,
-    GivenError,
-    Starts,
-    from_groups,
-    from_representations,
-    obstacles,
-)
+from wyk.sampling.conditions import Conditions
 from wyk.sampling.growth import grow
+from wyk.sampling.outlook import obstacles
+from wyk.sampling.starts import GivenError, Starts, from_groups, from_representations
 
 BATCH = 16384  # samples grown side by side: the few that go on for long seldom run alone
 PILOT = 512  # free samples that tell how often conditions are met

@@ -98,7 +98,7 @@ def reference(sources: Sequence[str], out: str | Path, jobs: int = 1) -> Summary
     """Write a table of reference energies; what has no energy goes to `OUT.rejected.csv`.
 
     Args:
-        sources: crystals (anything `datasets.records` takes), whose energies are computed; tables that this
+        sources: crystals (anything `sources.records` takes), whose energies are computed; tables that this
             function wrote, or "shipped" for the one that comes with wyk, which are taken over; "mp:Li-Fe-O" for
             the Materials Project's crystals of these elements. Of rows that agree in source and material_id the
             last counts.

@@ -18,9 +18,9 @@ from tqdm import tqdm
 
 from wyk import metrics, sampling
 from wyk.common import weights
-from wyk.crystals import from_table, read_representations
+from wyk.crystals import VOCABULARY, from_table, read_representations
 from wyk.likelihood import likelihood, log_orders, set_log_p
-from wyk.model import VOCABULARY, checkpoint, encode
+from wyk.model import checkpoint, encode
 from wyk.plumbing import Experiment, Trial, as_done, params, paths
 from wyk.training import fit, of_data
 

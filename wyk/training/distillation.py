@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from wyk import sampling
-from wyk.model import VOCABULARY, Charges, checkpoint
+from wyk.crystals import VOCABULARY
+from wyk.model import Charges, checkpoint
 from wyk.plumbing import as_done
 
 SHARD = 10_000  # samples drawn in one go

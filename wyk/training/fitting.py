@@ -14,17 +14,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from wyk.common import weights
-from wyk.crystals import WyckoffRepresentation
-from wyk.model import (
-    VOCABULARY,
-    Encoded,
-    Prefixes,
-    WyckoffTransformer,
-    augment,
-    prefixes,
-    similar_elements,
-    site_order,
-)
+from wyk.crystals import VOCABULARY, WyckoffRepresentation, similar_elements
+from wyk.model import Encoded, Prefixes, WyckoffTransformer, augment, prefixes, site_order
 from wyk.plumbing import Experiment, Train, paths
 from wyk.training.objective import PARTS, batches, loss, steps, validate
 

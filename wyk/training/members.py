@@ -10,8 +10,8 @@ from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
 
 from wyk.common import weights
-from wyk.crystals import from_table, read_representations, write_representations
-from wyk.model import VOCABULARY, Ensemble, WyckoffTransformer, checkpoint, encode
+from wyk.crystals import VOCABULARY, from_table, read_representations, write_representations
+from wyk.model import Ensemble, WyckoffTransformer, checkpoint, encode
 from wyk.plumbing import as_done, params, paths
 from wyk.training import distillation
 from wyk.training.calibration import calibrate
