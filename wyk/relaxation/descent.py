@@ -17,7 +17,7 @@ from wyk.common import ELEMENTS
 from wyk.crystals import check_cell
 from wyk.relaxation import springs, trust_region
 from wyk.relaxation.free_parameters import Coordinates
-from wyk.relaxation.potential import Prediction, predict
+from wyk.relaxation.potential import Prediction, energy, predict
 from wyk.relaxation.quotient_graph import Orbits, orbits
 from wyk.relaxation.symmetric_crystal import Crystal, primitive, without_symmetry
 
@@ -69,11 +69,9 @@ def energy_per_atom(structure: Structure) -> float:
     """
     crystal = _crystal(structure)
     _check_volume(crystal)
-    _check_distances(crystal)
-    (answer,) = predict([(orbits(crystal), crystal)])
-    if isinstance(answer, ValueError):
-        raise answer
-    return answer.energy / len(crystal)
+    found = orbits(crystal)
+    _check_distances(found)
+    return energy(found, crystal) / len(crystal)
 
 
 def relax(structure: Structure, max_calls: int = MAX_CALLS) -> Relaxed:
@@ -139,7 +137,7 @@ def _crystal(structure: Structure) -> Crystal:
     lattice, fractional = structure.lattice.matrix, structure.frac_coords
     numbers = np.array(structure.atomic_numbers)
     if not np.isfinite(fractional).all():
-        raise ValueError("NaN or infinite numbers in the coordinates")  # on which spglib crashes
+        raise ValueError("NaN or infinite numbers in the coordinates")
     check_cell(lattice, fractional[:1], numbers[:1])  # the cell alone: clashes can be undone
     return primitive(lattice, fractional, numbers)
 
@@ -206,9 +204,9 @@ def _descend(crystal: Crystal, max_calls: int) -> Descent:
             radius = min(2 * radius, LONGEST * unit)
         if new.energy < now.energy + NOISE * len(crystal):
             q, now, slope, crystal = q + step, new, new_slope, moved
-    _check_distances(crystal)
-    energy, calls = now.energy / len(crystal), len(path)
-    return Relaxed(_structure(crystal), energy, calls, bool(converged), None, tuple(path))
+    _check_distances(orbits(crystal))
+    per_atom = now.energy / len(crystal)
+    return Relaxed(_structure(crystal), per_atom, len(path), bool(converged), None, tuple(path))
 
 
 def _structure(crystal: Crystal) -> Structure:
@@ -221,9 +219,9 @@ def _largest(forces: np.ndarray) -> float:
     return np.linalg.norm(forces, axis=1).max()
 
 
-def _check_distances(crystal: Crystal) -> None:
+def _check_distances(found: Orbits) -> None:
     """Refuse atoms that have fallen into each other."""
-    found = orbits(crystal)
+    crystal = found.crystal
     length = np.linalg.norm(found.vectors(crystal)[found.first], axis=1)
     usual = springs.usual_distances(found)
     if (close := np.flatnonzero(length < CLOSEST * usual)).size:

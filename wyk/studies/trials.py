@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from lightning_fabric import Fabric
 from tqdm import tqdm
 
@@ -71,6 +72,7 @@ def run(name: str, jobs: int = 1) -> Path:
         "permutations": experiment.trials.permutations,
         "data_sha256": _digest(_splits(name).values()),
         "code_sha256": _digest(_code()),
+        "processor": torch.backends.cpu.get_cpu_capability(),  # sums round differently by it
     }
     folders, tasks = [], {}
     for _, _, settings in rows:
