@@ -23,7 +23,7 @@ from wyk.files import datasets
 from wyk.model import checkpoint
 from wyk.model.tokenization import encode
 from wyk.plumbing.params import Diffusion, Distil, Experiment, Model, Train
-from wyk.plumbing.paths import ROOT
+from wyk.plumbing.paths import DATA, ROOT
 from wyk.training import fitting
 
 MODEL = Model(
@@ -110,6 +110,9 @@ def published(tmp_path_factory):
     return checkpoint.load(folder)
 
 
+FOLDERS = DATA, ROOT.parent / "shared" / "data"
+OFFICIAL = next((f for f in FOLDERS if (f / "mp_20_biternary/val.csv.gz").is_file()), None)
+
 DIFFUSION = Diffusion(d=16, layers=2, epochs=2, batch=32, lr=0.003)
 
 
@@ -141,10 +144,9 @@ def data():
 @pytest.fixture
 def official() -> Path:
     """Folder of the MP-20 files, which are not redistributed; without it the test is skipped."""
-    folder = ROOT.parent / "shared" / "data"
-    if not (folder / "mp_20_biternary" / "val.csv.gz").is_file():
-        pytest.skip("needs ../shared/data")
-    return folder
+    if OFFICIAL is None:
+        pytest.skip("needs MP-20 in data/ or ../shared/data")
+    return OFFICIAL
 
 
 # Results stay behind, measured times do not.

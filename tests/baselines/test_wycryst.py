@@ -119,7 +119,7 @@ def test_the_command_and_what_is_said_of_its_samples(tmp_path):
     """Valid and invalid samples make up all; both count in the metrics, which name the model."""
     out, metrics = tmp_path / "samples.parquet", tmp_path / "metrics.json"
     arguments = ["baseline", "wycryst", "--known", "aflow:train", "-n", str(N)]
-    arguments += ["--epochs", "10", "-o", str(out)]
+    arguments += ["--epochs", "20", "-o", str(out)]
     result = CliRunner().invoke(cli.app, arguments)
     assert result.exit_code == 0, result.output
     rejected = pd.read_csv(tmp_path / "samples.rejected.csv")

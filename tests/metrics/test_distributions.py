@@ -10,9 +10,6 @@ from wyk.common import estimates
 from wyk.crystals.representation import WyckoffRepresentation
 from wyk.crystals.tables import to_table
 from wyk.metrics import distributions as metrics
-from wyk.plumbing.paths import ROOT
-
-SHARED = ROOT.parent / "shared"
 
 SALT = WyckoffRepresentation(225, ("Na", "Cl"), ("a", "b"))
 OTHER_SALT = WyckoffRepresentation(225, ("Cl", "Na"), ("a", "b"))  # a normalizer variant of it
@@ -91,9 +88,8 @@ def test_charge_neutrality():
     assert not metrics.charge_neutral("Cl1000CrFeMnMoNiRuVW")  # at once, instead of in minutes
 
 
-@pytest.mark.skipif(not (SHARED / "data").is_dir(), reason="needs ../shared/data")
-def test_the_numbers_of_the_official_test_split():
-    folder = SHARED / "data/mp_20_biternary"
+def test_the_numbers_of_the_official_test_split(official):
+    folder = official / "mp_20_biternary"
     test, val = (pd.read_csv(folder / f"{split}.csv.gz") for split in ("test", "val"))
     for states, percent in (("smact14", 89.66), ("icsd24", 89.74)):
         share = np.mean([metrics.charge_neutral(f, states) for f in test["pretty_formula"]])
