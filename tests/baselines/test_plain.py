@@ -81,6 +81,14 @@ def test_substitution_exchanges_one_element_for_a_similar_one(known):
     assert not exchanged(same, same, similar)
 
 
+def test_substitution_without_another_element_is_refused():
+    salt = WyckoffRepresentation(225, ("Na", "Cl"), ("a", "b"))
+    with pytest.raises(ValueError, match="no known crystal lacks an element similar"):
+        substitution([salt, salt], 3)
+    other = WyckoffRepresentation(221, ("Po",), ("a",))
+    assert len(substitution([salt, other], 3)) == 3
+
+
 def exchanged(made, other, similar) -> bool:
     if (made.space_group, made.letters) != (other.space_group, other.letters):
         return False

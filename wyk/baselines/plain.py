@@ -68,6 +68,9 @@ def substitution(
     training takes for augmentation (`tokenization.augment`), used as a generator.
 
     Arguments and result are those of `random_positions`.
+
+    Raises:
+        ValueError: if no known crystal has an element that a similar one could replace.
     """
     rng = np.random.default_rng(seed)
     present = {element for crystal in known for element in crystal.elements}
@@ -76,6 +79,8 @@ def substitution(
         symbol: [symbols[i] for i in row]
         for symbol, row in zip(symbols, similar_elements(symbols).tolist(), strict=True)
     }
+    if all(set(neighbours[old]) <= set(c.elements) for c in known for old in c.elements):
+        raise ValueError("substitution: no known crystal lacks an element similar to one it has")
     result = []
     while len(result) < n:
         crystal = known[rng.integers(len(known))]
