@@ -177,10 +177,13 @@ def baseline(
     if name not in kinds:
         raise typer.BadParameter(f"{name!r}: write {', '.join(kinds)}.", param_hint="'NAME'")
     crystals = from_table(pd.concat([datasets.known(source, jobs) for source in known]))
-    if kinds[name].trained:
-        made, about = kinds[name].generate(crystals, n, seed, epochs)
-    else:
-        made, about = kinds[name].generate(crystals, n, seed), {}
+    try:
+        if kinds[name].trained:
+            made, about = kinds[name].generate(crystals, n, seed, epochs)
+        else:
+            made, about = kinds[name].generate(crystals, n, seed), {}
+    except ValueError as error:
+        raise ValueError(f"{', '.join(known)}: {error}") from error
     table = to_table(made, reason=[r.invalidity() for r in made])
     table.attrs = about  # goes into the Parquet, and from there into metrics
     valid = table["reason"].isna()
