@@ -17,7 +17,8 @@ $(READY): requirements.lock pyproject.toml
 		{ echo "wyk needs Python 3.11 or newer; choose one with: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --no-compile -r requirements.lock
-	-$(VENV)/bin/python -m compileall -qq -j 2 $(VENV)/lib # pip would compile on one core
+	@# pip would compile on one core; what some packages have for other Pythons does not compile
+	$(VENV)/bin/python -m compileall -qq -j 2 $(VENV)/lib || true
 	$(VENV)/bin/python -m pip install --quiet --no-deps -e .
 	@touch $@
 
