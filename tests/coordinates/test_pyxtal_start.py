@@ -51,15 +51,6 @@ def test_more_draws_where_more_is_free(representation, free, draws):
     assert pyxtal_start.number(representation, (3,)) == (1 if representation is INVALID else 3)
 
 
-@pytest.mark.parametrize(
-    ("group", "cell"),
-    [(1, 6), (2, 6), (3, 4), (15, 4), (16, 3), (74, 3), (75, 2), (194, 2), (195, 1)],
-)
-def test_free_parameters_of_the_cell(group, cell):
-    one = WyckoffRepresentation(group, ("O",), ("a",))
-    assert pyxtal_start.free_numbers(one) == cell + one.degrees_of_freedom
-
-
 def test_shapes_of_cells_vary():
     shapes = [
         lattice.c / lattice.a

@@ -1,7 +1,6 @@
 """Structure → representation → structure, whole: all groups, all positions, real crystals, and the ways to fail."""
 
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,7 +12,6 @@ from pyxtal.symmetry import Group
 
 from wyk.crystals.representation import ELEMENTS, WyckoffRepresentation, from_cell, from_structure
 from wyk.crystals.spacegroups import space_group
-from wyk.crystals.tables import from_table, read_representations, to_table, write_representations
 
 TMMGHG2 = Structure.from_spacegroup(
     "Fm-3m",
@@ -246,21 +244,3 @@ def test_smallest_and_large_cells():
     assert (found.space_group, len(found.letters)) == (1, 500)
     with pytest.raises(ValueError, match="no atoms"):
         from_cell(np.eye(3), np.zeros((0, 3)), [])
-
-
-def test_tables_on_disk(tmp_path):
-    representations = [from_structure(TMMGHG2), every_position(47)[0]]
-    path = tmp_path / "some.parquet"
-    write_representations(path, to_table(representations, ["a", "b"], e_above_hull=[0.0, 0.1]))
-    frame = read_representations(path)
-    assert from_table(frame) == representations
-    assert frame["e_above_hull"].tolist() == [0.0, 0.1]
-    assert [list(row) for row in frame["multiplicities"]] == [
-        list(r.multiplicities) for r in representations
-    ]
-    path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(ValueError, match=r"some.parquet is not a Parquet file"):
-        read_representations(path)
-    pd.DataFrame({"a": [1]}).to_parquet(path)
-    with pytest.raises(ValueError, match="no column material_id"):
-        read_representations(path)

@@ -5,9 +5,8 @@ import pytest
 from tolerance import by_moyo, by_spglib, by_us, in_cell, judge, prototypes, shuffled
 
 from wyk.crystals.representation import from_cell
-from wyk.crystals.symmetry import BY_MOYO, symmetry
+from wyk.crystals.symmetry import symmetry
 from wyk.crystals.symmetry_fit import SYMPREC
-from wyk.crystals.symmetry_search import ends, reduced
 from wyk.files.cells import represent_record
 from wyk.files.readers import Record
 from wyk.plumbing.paths import ROOT
@@ -80,15 +79,6 @@ def test_flat_cells_end(stretch):
         lattice = np.diag(edges) + rng.normal(scale=0.03, size=(3, 3))
         cell = lattice, rng.uniform(size=(2, 3)), np.array([6, 7])
         assert symmetry(cell).number
-
-
-def test_moyo_is_not_asked_about_cells_on_which_it_hangs():
-    lattice = np.array([[1.5611, 0, 0], [-0.0066, 2.8543, 0], [-0.1752, -0.7516, 69.987]])
-    fractional = np.array([[0.86, 0.73, 0.29], [0.3, 0.18, 0.88], [0.68, 0.58, 0.07]])
-    cell = reduced((lattice, fractional, np.array([3, 3, 3])))
-    assert not ends(cell, BY_MOYO[0])
-    assert ends(cell, BY_MOYO[-1])
-    assert symmetry(cell).number == 1
 
 
 def test_a_large_crystal_in_a_supercell(parents):
