@@ -9,6 +9,7 @@ from wyk.files.records import LARGEST, DamagedError, crystal_column
 
 LISTS = ("data", "structures", "crystals", "entries", "results", "materials", "samples", "response")
 FIRST = 2**16  # characters that are read at once; twice as many if a value is longer
+NUMBER = "0123456789.eE+-"
 
 
 class _Text:
@@ -51,6 +52,10 @@ class _Text:
             try:
                 value, end = self._decoder.raw_decode(self._held, self._at)
                 whole = end < len(self._held)
+                if whole and isinstance(
+                    value, float | int
+                ):  # "-3." may be all that is there of -3.14
+                    whole = self._held[end] not in NUMBER
                 problem = None
             except (ValueError, RecursionError) as error:
                 whole, problem = False, error
