@@ -9,18 +9,18 @@ in the end samples are chosen by their weights. (Doucet & Johansen, A tutorial o
 """
 
 import logging
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from wyk.likelihood import log_p
-from wyk.model import Context, Encoded, Ensemble, WyckoffTransformer, most_sites, tables
+from wyk.model import Encoded, Ensemble, WyckoffTransformer, most_sites, tables
 from wyk.sampling.conditions import Conditions
-from wyk.sampling.growth import TOKENS, draw_class
+from wyk.sampling.growth import TOKENS
 from wyk.sampling.outlook import Outlook
 from wyk.sampling.populations import Population, compact, effective, families, systematic, total
+from wyk.sampling.questions import Question
 from wyk.sampling.starts import Starts
 
 PREFIXES = 16_384  # samples while required elements come: alike ones cost little
@@ -201,7 +201,7 @@ class Run:
             return torch.full((len(alive),), -1)
         return self.order[at.long().argmax(1)].where(found, -1)
 
-    def _ask(self, alive: Population, forced: Tensor, site: int) -> list["_Question"]:
+    def _ask(self, alive: Population, forced: Tensor, site: int) -> list[Question]:
         """What may come next, in batches of different contexts."""
         questions = []
         for rows in torch.arange(len(alive)).split(max(TOKENS // (site + 1), 1)):
@@ -211,17 +211,10 @@ class Run:
             )
             sites = (alive.elements[rows, known] >= 0).sum(1)
             ahead = Outlook(self.model, context, sites, self.conditions)
-            log = (
-                self.model.element_logits(context, True).double() / self.temperature
-            ).log_softmax(1)
-            open_ones = torch.cat([ahead.offered, ahead.stop[:, None]], 1)
-            if site == self.longest:
-                log[:] = F.one_hot(torch.tensor(log.shape[1] - 1), log.shape[1]).log()
-            need = forced[rows]
-            only = F.one_hot(need.clamp(min=0), log.shape[1]).bool()
-            open_ones &= only | (need < 0)[:, None]
-            masked = log.masked_fill(~open_ones, -torch.inf)
-            questions.append(_Question(context, ahead, masked, masked.logsumexp(1)))
+            over = site == self.longest
+            questions.append(
+                Question.of(self.model, context, ahead, forced[rows], over, self.temperature)
+            )
         return questions
 
     def _renewed(
@@ -259,7 +252,7 @@ class Run:
         return alive, state
 
     def _answered(
-        self, alive: Population, state: Tensor, questions: list["_Question"]
+        self, alive: Population, state: Tensor, questions: list[Question]
     ) -> tuple[Tensor, Tensor]:
         """Element and position of the next site of each sample, -1 for STOP; their weights are updated."""
         element, position = torch.full((2, len(alive)), -1)
@@ -304,69 +297,3 @@ class Run:
         order = torch.cat([came, others], 1)
         log, _ = log_p(self.model, data, order, True, self.temperature, self.longest)
         return log[:, 1:].logsumexp(1) - log[:, 0]
-
-
-@dataclass
-class _Question:
-    """What may come next in u contexts.
-
-    Attributes:
-        context, ahead: what is known, and what may follow.
-        log: (u, elements + 1) log-probability of each element, and of STOP; -inf for what may not come.
-        log_mass: (u,) log of the probability of what may come.
-    """
-
-    context: Context
-    ahead: Outlook
-    log: Tensor
-    log_mass: Tensor
-
-    def answer(
-        self,
-        model: WyckoffTransformer | Ensemble,
-        of: Tensor,
-        temperature: float,
-        generator: torch.Generator,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """The next site of samples whose contexts are (r,).
-
-        Returns:
-            Element and position, -1 for STOP, and the log of the probability of the positions that may be taken;
-            each (r,).
-        """
-        n_elements = len(model.elements)
-        drawn = draw_class(self.log, of, generator=generator)
-        log_mass = torch.zeros(len(of), dtype=torch.double)
-        element, position = torch.full((2, len(of)), -1)
-        row = (drawn < n_elements).nonzero().ravel()
-        element[row] = drawn[row]
-        question, which = (of[row] * n_elements + drawn[row]).unique(return_inverse=True)
-        place, kind = question // n_elements, question % n_elements
-        open_ones = self.ahead.positions(place, kind)
-
-        logits = model.symmetry_logits(self.context, place, kind, True).double() / temperature
-        log = logits.log_softmax(1)
-        masked = log.masked_fill(~open_ones.any(2), -torch.inf)
-        mass = masked.logsumexp(1)
-        possible = mass[which] > -torch.inf
-        log_mass[row] += mass[which]
-        row, which = row[possible], which[possible]
-        symmetry = draw_class(masked, which, generator=generator)
-
-        n_symmetries = log.shape[1]
-        question, again = (which * n_symmetries + symmetry).unique(return_inverse=True)
-        earlier, chosen = question // n_symmetries, question % n_symmetries
-        logits = (
-            model.enumeration_logits(
-                self.context, place[earlier], kind[earlier], chosen, True
-            ).double()
-            / temperature
-        )
-        log = logits.log_softmax(1)
-        masked = log.masked_fill(~open_ones[earlier, chosen], -torch.inf)
-        log_mass[row] += masked.logsumexp(1)[again]
-        enumeration = draw_class(masked, again, generator=generator)
-        position[row] = model.lookup[self.context.space_group[place[earlier]], chosen][
-            again, enumeration
-        ]
-        return element, position, log_mass
