@@ -68,7 +68,7 @@ def predict(
             parts.append((i, crystal, part, part.vectors(crystal)))
         except ValueError as error:
             results[i] = error
-    answers = _energies([(part, vectors) for *_, part, vectors in parts]) if parts else []
+    answers = _with_gradients([(part, vectors) for *_, part, vectors in parts]) if parts else []
     for (i, crystal, part, vectors), (total, gradient) in zip(parts, answers, strict=True):
         on_atoms = np.zeros_like(crystal.positions)
         np.add.at(on_atoms, part.neighbour, gradient)
@@ -81,17 +81,17 @@ def predict(
 
 
 def energy(orbits: Orbits, crystal: Crystal) -> float:
-    """The energy of a crystal's primitive cell alone, eV, in half the time.
+    """The energy of a crystal's primitive cell alone, eV.
 
     Raises:
         ValueError: if an atom has no neighbour within CHGNet's 6 Å, or the energy is not finite.
     """
     part = _within(orbits, crystal)
     with torch.no_grad():
-        ((found, _),) = _energies([(part, part.vectors(crystal))])
-    if not math.isfinite(found):
+        total = _energies([(part, part.vectors(crystal))])[0].double().sum().item()
+    if not math.isfinite(total):
         raise ValueError("the energy is not finite")
-    return found
+    return total
 
 
 def _within(orbits: Orbits, crystal: Crystal) -> Orbits:
@@ -102,10 +102,21 @@ def _within(orbits: Orbits, crystal: Crystal) -> Orbits:
     return part
 
 
-def _energies(parts: list[tuple[Orbits, np.ndarray]]) -> list[tuple[float, np.ndarray | None]]:
-    """Energy of each crystal in eV, from orbits within the cutoffs and bonds, and its gradient (e, 3) by the bonds.
+def _with_gradients(parts: list[tuple[Orbits, np.ndarray]]) -> list[tuple[float, np.ndarray]]:
+    """Energy of each crystal, eV, and its gradient (e, 3) by its bonds; parts as in `_energies`."""
+    energy, bonds = _energies(parts)
+    (gradient,) = torch.autograd.grad(energy.sum(), bonds)
+    of_nodes = energy.detach().split([len(part.nodes) for part, _ in parts])
+    of_bonds = gradient.split([len(vectors) for _, vectors in parts])
+    totals = [each.double().sum().item() for each in of_nodes]
+    return list(zip(totals, map(Tensor.numpy, of_bonds), strict=True))
 
-    Without gradients if torch computes none.
+
+def _energies(parts: list[tuple[Orbits, np.ndarray]]) -> tuple[Tensor, Tensor]:
+    """Energies of all atoms of each orbit (nodes,), eV, by the bonds (e, 3) of all crystals, and those bonds.
+
+    Args:
+        parts: of each crystal the orbits within the cutoffs, and its bonds.
     """
     nodes = [len(part.nodes) for part, _ in parts]
     bonds = [len(part.first) for part, _ in parts]
@@ -131,12 +142,7 @@ def _energies(parts: list[tuple[Orbits, np.ndarray]]) -> list[tuple[float, np.nd
         angle_node=joined("angle_node", nodes),
         angle_times=joined("angle_times").float(),
     )
-    energies = [part.double().sum().item() for part in energy.detach().split(nodes)]
-    if not torch.is_grad_enabled():
-        return [(each, None) for each in energies]
-    (gradient,) = torch.autograd.grad(energy.sum(), vectors)
-    gradients = [part.numpy() for part in gradient.split(edges)]
-    return list(zip(energies, gradients, strict=True))
+    return energy, vectors
 
 
 def _node_energies(

@@ -72,7 +72,7 @@ def primitive(
         ValueError: if moyo finds no symmetry, not even the identity, or no consistent one.
     """
     cell = moyopy.Cell(lattice.tolist(), fractional.tolist(), numbers.tolist())
-    try:  # a tenth of the time that spglib takes
+    try:  # a tenth of spglib's time; at so small a tolerance the search always ends
         found = moyopy.MoyoDataset(cell, symprec=symprec)
     except ValueError as error:
         raise ValueError(f"no symmetry found at {symprec} Å: {error}") from error
