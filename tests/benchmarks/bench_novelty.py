@@ -19,6 +19,7 @@ from pymatgen.core import Structure
 from wyk.files import datasets
 from wyk.files.cells import parse
 from wyk.files.readers import Record
+from wyk.files.sources import records
 from wyk.metrics import novelty
 from wyk.plumbing import paths
 
@@ -35,7 +36,7 @@ def plain(cifs: list[str], sources: list[str]) -> list[bool]:
     """The same with pymatgen alone."""
     known, matcher = defaultdict(list), StructureMatcher()
     for source in sources:
-        for record in sources.records(source):
+        for record in records(source):
             structure = read(record)
             known[structure.composition.reduced_formula].append(structure)
     candidates = [read(Record("", "", cif, "cif")) for cif in cifs]
