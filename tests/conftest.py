@@ -26,6 +26,10 @@ from wyk.plumbing.params import Diffusion, Distil, Experiment, Model, Train
 from wyk.plumbing.paths import DATA, ROOT
 from wyk.training import fitting
 
+PUBLISHED = ("mp_20_biternary/val.csv.gz", "mp_20_biternary/test.csv.gz", "mpts_52/test.csv.gz")
+FOLDERS = DATA, ROOT.parent / "shared" / "data"
+OFFICIAL = next((f for f in FOLDERS if all((f / name).is_file() for name in PUBLISHED)), None)
+
 MODEL = Model(
     d=16,
     encoder_layers=2,
@@ -109,9 +113,6 @@ def published(tmp_path_factory):
         shutil.copy(source, folder / entry["relpath"])
     return checkpoint.load(folder)
 
-
-FOLDERS = DATA, ROOT.parent / "shared" / "data"
-OFFICIAL = next((f for f in FOLDERS if (f / "mp_20_biternary/val.csv.gz").is_file()), None)
 
 DIFFUSION = Diffusion(d=16, layers=2, epochs=2, batch=32, lr=0.003)
 

@@ -111,10 +111,10 @@ def start(representations, folder, **options) -> subprocess.Popen:
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **options)
 
 
-def test_a_run_killed_three_times_ends_with_the_same_table(representations, built, tmp_path):
+def test_a_run_killed_five_times_ends_with_the_same_table(representations, built, tmp_path):
     moments = random.Random(0)
     done = tmp_path / structures.DONE
-    for kill in range(3):
+    for kill in range(5):
         process = start(representations, tmp_path)
         deadline = time.monotonic() + 300
         while not (done.exists() and done.read_bytes().count(b"\n") >= kill):
@@ -126,7 +126,7 @@ def test_a_run_killed_three_times_ends_with_the_same_table(representations, buil
         process.wait()
         with done.open("ab") as file:
             file.write(b'{"key": "abc", "cif": "data')  # what a kill leaves at times
-    assert done.read_bytes().count(b"\n") >= 2
+    assert done.read_bytes().count(b"\n") >= 4
     resumed = structures.build(representations, tmp_path, jobs=2, judge=JUDGE, **SETTINGS)
     pd.testing.assert_frame_equal(resumed, built[1])
     undisturbed = (built[0] / "crystals.parquet").read_bytes()
