@@ -15,9 +15,8 @@ from wyk.crystals.symmetry_fit import CLEAR, EXACT, SYMPREC, Cell, Symmetry
 from wyk.crystals.symmetry_search import ANGLE_TOLERANCE, by_moyo, by_spglib, ends, reduced
 
 BY_MOYO = (0.2, 0.15, 0.1, 0.07, 0.05, 0.02, 0.01)  # Å; tolerances at which groups are proposed
-NOISE = (
-    0.11  # Å; atoms moved by up to 0.045 Å are up to 0.09 apart, and the means over them err, too
-)
+# Å; atoms moved by up to 0.045 Å are up to 0.09 apart, and the means over them err, too
+NOISE = 0.11
 EVEN = 0.56  # of atoms moved evenly within a ball it is 0.77
 MOST_ORDERS = 8  # of atoms, in which spglib is asked
 SEARCHED = 500  # in a cell; about larger ones only spglib is asked, and once
@@ -40,9 +39,8 @@ def symmetry(cell: Cell) -> Symmetry:
         ValueError: if none is found.
     """
     found = by_moyo(cell, SYMPREC) if _looks_cubic(cell[0]) else None
-    if (
-        found is None or found.number < 195
-    ):  # else the two agree, and spglib needs 25 ms where moyo needs 0.4
+    # of cubic groups the two agree, and spglib needs 25 ms where moyo needs 0.4
+    if found is None or found.number < 195:
         found = by_spglib(cell, SYMPREC)
     if found is None or not found.exact:
         found = _measured(reduced(cell), found)
